@@ -31,6 +31,19 @@ const VIEWS = [
     nav: 'simulations',
     scope: 'conversations:read',
   },
+  { pattern: /^#\/batches$/, view: batchProjectsView, nav: 'batches', scope: 'simulations:read' },
+  {
+    pattern: /^#\/batches\/(?<project>[A-Za-z0-9]{12})$/,
+    view: batchesView,
+    nav: 'batches',
+    scope: 'simulations:read',
+  },
+  {
+    pattern: /^#\/batches\/(?<project>[A-Za-z0-9]{12})\/(?<batch>[A-Za-z0-9]{12})$/,
+    view: batchView,
+    nav: 'batches',
+    scope: 'simulations:read',
+  },
   { pattern: /^#\/monitors$/, view: monitorProjectsView, nav: 'monitors', scope: 'monitors:read' },
   {
     pattern: /^#\/monitors\/(?<project>[A-Za-z0-9]{12})$/,
@@ -58,6 +71,7 @@ function navigation() {
     api.may('keys:read') && ['attention', '#/attention', 'Attention'],
     mayAudit && ['audit', '#/audit', 'Audit'],
     api.may('simulations:read') && ['simulations', '#/simulations', 'Simulations'],
+    api.may('simulations:read') && ['batches', '#/batches', 'Batches'],
     api.may('monitors:read') && ['monitors', '#/monitors', 'Monitors'],
   ].filter(Boolean);
 }

@@ -2,6 +2,7 @@
 
 mod agents;
 mod api;
+mod batches;
 mod conversations;
 mod creation;
 mod demo;
@@ -95,6 +96,15 @@ enum Command {
         #[command(subcommand)]
         command: simulations::Command,
     },
+    /// Start the simulations of a file, many at once, and wait until they are over.
+    #[command(after_help = batches::HELP)]
+    Batch(batches::Create),
+    /// List, show, cancel and rerun batches of simulations.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Batches {
+        #[command(subcommand)]
+        command: batches::Command,
+    },
     /// Create, show, pause and run monitors, which start simulations on a schedule.
     #[command(after_help = outcome::AFTER_HELP)]
     Monitors {
@@ -168,7 +178,8 @@ fn print_usage(error: &clap::Error, code: ExitCode) -> ExitCode {
 
 /// The exit code of a wrong command line. That of a run is `config`, because 2 is a verdict.
 fn usage_code(command: Option<&OsStr>) -> ExitCode {
-    let has_verdict = command.is_some_and(|command| command == "run" || command == "baseline");
+    let has_verdict =
+        command.is_some_and(|command| ["run", "batch", "baseline"].iter().any(|one| command == *one));
     if has_verdict { ExitCode::from(Verdict::Config.exit_code()) } else { ExitCode::from(2) }
 }
 
@@ -179,6 +190,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agents { command } => return query(agents::run(&command)),
         Command::Objectives { command } => return query(objectives::run(&command)),
         Command::Simulations { command } => return exit_with(simulations::run(&command)),
+        Command::Batch(options) => return exit_with(batches::create(&options)),
+        Command::Batches { command } => return exit_with(batches::run(&command)),
         Command::Monitors { command } => return exit_with(monitors::run(&command)),
         Command::Personas { command } => return query(personas::run(&command)),
         Command::Conversations { command } => return query(conversations::run(&command)),

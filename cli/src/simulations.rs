@@ -10,7 +10,9 @@ use std::{collections::BTreeMap, fmt, process::ExitCode};
 use clap::{Args, Subcommand, ValueEnum};
 use onerun_client::{
     ProjectClient, Verbatim,
-    resource::{ConversationCounts, Failures, Models, Results, Simulation, SimulationStatus},
+    resource::{
+        ConversationCounts, Failures, Models, Results, Simulation, SimulationFilter, SimulationStatus,
+    },
 };
 use tokio::task::JoinSet;
 
@@ -58,6 +60,18 @@ pub(crate) struct List {
     /// Only simulations with this status.
     #[arg(long)]
     status: Option<Status>,
+    /// Only simulations of this batch.
+    #[arg(long, value_name = "ID")]
+    batch: Option<String>,
+    /// Only simulations of this monitor.
+    #[arg(long, value_name = "ID")]
+    monitor: Option<String>,
+    /// Only simulations created after this time, such as `2026-11-23T09:30:00Z`.
+    #[arg(long, value_name = "TIME")]
+    created_after: Option<String>,
+    /// Only simulations created before this time.
+    #[arg(long, value_name = "TIME")]
+    created_before: Option<String>,
     #[command(flatten)]
     listing: Listing,
 }
@@ -132,11 +146,17 @@ async fn cancel(options: &Selected) -> anyhow::Result<()> {
 
 async fn list(options: &List) -> anyhow::Result<()> {
     let project = options.of.client().await?;
-    let status = options.status.map(Into::into);
+    let filter = SimulationFilter {
+        status: options.status.map(Into::into),
+        batch_id: options.batch.clone(),
+        monitor_id: options.monitor.clone(),
+        created_after: options.created_after.clone(),
+        created_before: options.created_before.clone(),
+    };
     list::print(
         &options.listing,
         |simulation: &Simulation| &simulation.id,
-        async |page| project.list_simulations(status, page).await,
+        async |page| project.list_simulations(&filter, page).await,
         async |simulations| {
             let results = results_of(&project, simulations).await?;
             let rows: Vec<_> = simulations

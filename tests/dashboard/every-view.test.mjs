@@ -38,6 +38,7 @@ async function createViews() {
   const { project, simulation, conversation } = await server.hostile();
   const { everything, replaced, partial } = await createKeys(worldly.project);
   const monitor = await createMonitors(worldly, project);
+  const batch = await createBatches(worldly, project);
   const [demo] = (await server.get(`/v1/simulations?project_id=${server.project.id}`)).data;
   const at = `/v1/simulations/${demo.id}/conversations`;
   const { data } = await server.get(`${at}?limit=100&project_id=${server.project.id}`);
@@ -85,6 +86,9 @@ async function createViews() {
     { name: 'world-held', hash: world(worldly.failed, worldly.held) },
     { name: 'world-lost', hash: world(worldly.failed, worldly.lost) },
     { name: 'world-retried', hash: world(worldly.failed, worldly.retried) },
+    { name: 'batches', hash: `#/batches/${worldly.project}` },
+    { name: 'batch', hash: `#/batches/${worldly.project}/${batch}` },
+    { name: 'hostile-batches', hash: `#/batches/${project}` },
     { name: 'monitor-projects', hash: '#/monitors' },
     { name: 'monitors', hash: `#/monitors/${worldly.project}` },
     { name: 'monitor', hash: `#/monitors/${worldly.project}/${monitor}` },
@@ -128,6 +132,35 @@ async function createMonitors({ project, agent }, hostileProject) {
   const [{ simulation_id: simulation }] = (await server.get(runs)).data;
   await server.post(`/v1/simulations/${simulation}/cancel?project_id=${project}`, {});
   await eventually(async () => (await server.get(runs)).data[0].verdict === 'infra', 'the run has a verdict');
+  return id;
+}
+
+/** Creates a batch with simulations in several states. Returns its id. */
+async function createBatches({ project, agent }, hostileProject) {
+  const create = (name, count, of = project, agentId = agent) =>
+    server.post(`/v1/simulations/batch?project_id=${of}`, {
+      name,
+      defaults: {
+        agent_id: agentId,
+        scenario: `A customer of ${NAMES.japanese} wants a refund. ${NAMES.emoji}`,
+        target_conversations: 1,
+        target_personas: 1,
+        // Workers would hold them otherwise.
+        auto_approve: false,
+      },
+      items: Array.from({ length: count }, () => ({})),
+      max_in_flight: 20,
+    });
+  await create(NAMES.long, 3);
+  const { id, simulation_ids: simulations } = await create(NAMES.arabic, 40);
+  const [{ id: agentId }] = (await server.get(`/v1/agents?project_id=${hostileProject}`)).data;
+  await create(HOSTILE, 2, hostileProject, agentId);
+  const counts = async () => (await server.get(`/v1/batches/${id}?project_id=${project}`)).counts;
+  await eventually(async () => (await counts()).in_progress === 20, 'the batch has started');
+  for (const simulation of simulations.slice(0, 3)) {
+    await server.post(`/v1/simulations/${simulation}/cancel?project_id=${project}`, {});
+  }
+  await eventually(async () => (await counts()).canceled === 3, 'three simulations are canceled');
   return id;
 }
 

@@ -223,7 +223,7 @@ export class Server {
 
   async #expect(method, path, body) {
     const answer = await this.call(method, path, { body });
-    if (answer.status !== 200) throw new Error(`${method} ${path}: ${JSON.stringify(answer)}`);
+    if (![200, 202].includes(answer.status)) throw new Error(`${method} ${path}: ${JSON.stringify(answer)}`);
     return answer.body;
   }
 

@@ -511,8 +511,8 @@ async fn query_numbers_out_of_bounds_are_refused() {
             }
         }
     }
-    // `limit` and `offset` of twelve lists, two ages of keys, and the `attempt` of four routes with a conversation.
-    assert_eq!(covered, 12 * 2 + 2 + 2 + 4, "a query's number appeared or went");
+    // `limit` and `offset` of fourteen lists, two ages of keys, and the `attempt` of four routes with a conversation.
+    assert_eq!(covered, 14 * 2 + 2 + 2 + 4, "a query's number appeared or went");
 }
 
 #[tokio::test]

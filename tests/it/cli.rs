@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 mod attempts;
+mod batches;
 mod export;
 mod hostile;
 mod junit;

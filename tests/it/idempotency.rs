@@ -34,6 +34,8 @@ fn every_creating_post_accepts_an_idempotency_key() {
         "create_objective",
         "create_simulation",
         "run_simulation",
+        "create_batch",
+        "rerun_batch",
         "create_evaluation",
         "claim_conversations",
         "start_conversation",
@@ -43,7 +45,7 @@ fn every_creating_post_accepts_an_idempotency_key() {
     ];
     assert_eq!(operations, expected);
     for route in ROUTES.iter().filter(|route| route.method == Method::POST) {
-        let makes = ["create_", "rotate_", "run_", "start_", "claim_"];
+        let makes = ["create_", "rotate_", "run_", "start_", "claim_", "rerun_"];
         let makes = makes.iter().any(|verb| route.operation.starts_with(verb));
         assert_eq!(route.idempotency.takes_key(), makes, "{}", route.operation);
     }
@@ -71,7 +73,8 @@ async fn repeated_request_gets_the_same_reply_once() {
         let client = keyed(&seeded.project.client, &format!("key {number}"));
         let path = seeded.fresh_path(route).await;
         let (status, first) = client.ask(route.method.clone(), &path, seeded.body(route)).await;
-        assert_eq!(status, 200, "{}: {}", route.operation, first.text);
+        let success = route.status.as_u16();
+        assert_eq!(status, success, "{}: {}", route.operation, first.text);
         let before = seeded.state().await;
         app.advance(SignedDuration::from_secs(5));
         let (status, second) = client.ask(route.method.clone(), &path, seeded.body(route)).await;
@@ -80,11 +83,11 @@ async fn repeated_request_gets_the_same_reply_once() {
             // Only one reply contains the secret.
             first["key"] = Value::Null;
         }
-        assert_eq!((status, second.json()), (200, first), "{}", route.operation);
+        assert_eq!((status, second.json()), (success, first), "{}", route.operation);
         assert_eq!(seeded.state().await, before, "{}", route.operation);
         seen += 1;
     }
-    assert_eq!(seen, 11);
+    assert_eq!(seen, 13);
 }
 
 #[tokio::test]

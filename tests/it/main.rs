@@ -8,6 +8,7 @@
 mod auth_matrix;
 mod aws;
 mod bad_input;
+mod batches;
 mod check_parity;
 mod claims;
 mod cli;

@@ -290,6 +290,7 @@ fn every_route_requires_the_scope_of_its_action() {
         };
         let resource = route.path.split('/').rfind(|part| part.ends_with('s') && *part != "results");
         let resource = match resource {
+            _ if route.path.starts_with("/v1/batches") => Some("simulations"),
             Some("items" | "responses") => Some("conversations"),
             Some("runs") => Some("monitors"),
             // A worker's key, which may write conversations, must not judge or label them.

@@ -218,6 +218,8 @@ async fn simulation_has_its_shape_on_every_route() {
         "max_turns": 5,
         "auto_approve": false,
         "personas_from": null,
+        "batch_id": null,
+        "monitor_id": null,
         "seed": seed,
         "models": { "persona": "offline", "reply": "offline", "judge": "offline" },
         "max_cost_usd": null,

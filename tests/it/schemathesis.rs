@@ -22,6 +22,8 @@ const CONVERSATIONS: usize = 300;
 const KEYS: usize = 100;
 /// Enough that some are left after those that were deleted.
 const MONITORS: usize = 100;
+/// Batches, of which some are canceled and run again.
+const BATCHES: usize = 5;
 /// The number of conversations of the approved personas.
 const QUEUED: usize = APPROVED * CONVERSATIONS / PERSONAS;
 
@@ -150,7 +152,15 @@ async fn seed_project(client: &Client) -> Value {
         });
         monitors.push(id(&client.post(&path("monitors"), &body, 200).await));
     }
+    let mut defaults = wanted(1, 1);
+    defaults["auto_approve"] = json!(false);
+    let mut batches = Vec::new();
+    for number in 0..BATCHES {
+        let body = json!({ "name": format!("Batch {number}"), "defaults": defaults, "items": [{}] });
+        batches.push(id(&client.post(&path("simulations/batch"), &body, 202).await));
+    }
     json!({
+        "batch_id": batches,
         "monitor_id": monitors,
         "key_id": keys,
         "project_id": [project],

@@ -44,7 +44,7 @@ pub(crate) fn in_possible_order() -> Vec<&'static Route> {
         "fail_conversation" => 1,
         "claim_conversations" => 3,
         "end_conversation" => 4,
-        "cancel_simulation" => 5,
+        "cancel_simulation" | "cancel_batch" => 5,
         "delete_monitor" => 6,
         _ => 2,
     });
@@ -85,6 +85,11 @@ impl<'a> SeededProject<'a> {
         let alert = json!({ "expected_pass_rate": 0.9, "low_pass_rate": 0.7 });
         let monitor = json!({ "name": "Refunds", "simulation": monitor, "alert": alert });
         let monitor = id(&project.client.post(&project.path("/monitors"), &monitor, 200).await);
+        // Its persona waits for approval, so no conversation is queued.
+        let defaults = project.wanted(json!({ "auto_approve": false }));
+        let batch = json!({ "name": "Refunds", "defaults": defaults, "items": [{}] });
+        let batch = id(&project.client.post(&project.path("/simulations/batch"), &batch, 202).await);
+        app.run_jobs().await;
         let ids = vec![
             ("project_id", project.id.clone()),
             ("agent_id", project.agent.clone()),
@@ -95,6 +100,7 @@ impl<'a> SeededProject<'a> {
             ("persona_id", persona),
             ("key_id", key.id),
             ("monitor_id", monitor),
+            ("batch_id", batch),
         ];
         Self { project, ids }
     }
@@ -131,6 +137,11 @@ impl<'a> SeededProject<'a> {
         for monitor in data(&state[4]).iter().map(id).collect::<Vec<_>>() {
             state.push(self.project.get(&format!("/monitors/{monitor}/runs")).await);
         }
+        let batches = self.project.get("/batches?limit=100").await;
+        for batch in data(&batches).iter().map(id).collect::<Vec<_>>() {
+            state.push(self.project.get(&format!("/batches/{batch}/items")).await);
+        }
+        state.push(batches);
         for path in ["/v1/keys?limit=100", "/v1/audit?limit=100"] {
             state.push(self.project.client.get(path, 200).await);
         }
@@ -156,8 +167,13 @@ impl<'a> SeededProject<'a> {
         let mut body =
             documentation(operation).get("requestBody")?["content"]["application/json"]["example"].clone();
         self.set_ids(&mut body);
-        if let Some(simulation) = body.get_mut("simulation") {
-            self.set_ids(simulation);
+        for simulation in ["simulation", "defaults"] {
+            if let Some(simulation) = body.get_mut(simulation) {
+                self.set_ids(simulation);
+            }
+        }
+        for item in body.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+            self.set_ids(item);
         }
         if let Some(judge) = body.get_mut("judge") {
             *judge = json!("offline");

@@ -122,6 +122,19 @@ def agree(operation, body):
         simulation["objective_ids"] = IDS["objective_id"][:1]
         if isinstance(simulation.get("metadata"), dict):
             simulation["metadata"] = kept(simulation["metadata"])
+    # Defaults and overrides make whole simulations together, and each of these is created.
+    if operation.path == "/v1/simulations/batch":
+        agent, objectives = IDS["agent_id"][0], IDS["objective_id"][:1]
+        body["defaults"] = {
+            "agent_id": agent,
+            "scenario": "A customer asks for a refund.",
+            "target_conversations": 1,
+            "target_personas": 1,
+            "objective_ids": objectives,
+            "auto_approve": False,
+        }
+        names = [item.get("name") for item in body["items"][:MAX_TARGET] if isinstance(item, dict)]
+        body["items"] = [{"name": name} for name in names] or [{}]
     # Labels are of objectives of the simulation.
     if isinstance(body.get("labels"), list):
         body["labels"] = []

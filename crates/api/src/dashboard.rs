@@ -37,7 +37,7 @@ macro_rules! files {
 /// The page. Its references to the other files are replaced by their contents.
 const INDEX: &str = include_str!("../../../dashboard/index.html");
 
-const FILES: [(&str, &str); 18] = files![
+const FILES: [(&str, &str); 19] = files![
     "base.css",
     "controls.css",
     "content.css",
@@ -54,6 +54,7 @@ const FILES: [(&str, &str); 18] = files![
     "audit.js",
     "simulations.js",
     "conversation.js",
+    "batches.js",
     "monitors.js",
     "app.js",
 ];

@@ -216,6 +216,11 @@ impl From<OperationError> for ApiError {
     fn from(error: OperationError) -> Self {
         match error {
             OperationError::Field { field, detail } => wrong_field(field, detail),
+            OperationError::Fields(errors) => {
+                let error =
+                    |(field, detail)| FieldError { location: Location::Body(format!("/{field}")), detail };
+                Self::Invalid(errors.into_iter().map(error).collect())
+            }
             error => Self::Operation(error),
         }
     }
@@ -375,7 +380,9 @@ fn operation_public(error: &OperationError) -> Public {
         OperationError::NoObjectives(_) => (S::NotFound, "objectives_not_found"),
         OperationError::IdempotencyKeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
         OperationError::Refused(refusal) => refused_status(refusal),
-        OperationError::Field { .. } => (S::UnprocessableContent, "invalid_request"),
+        OperationError::Field { .. } | OperationError::Fields(_) => {
+            (S::UnprocessableContent, "invalid_request")
+        }
         OperationError::PersonasNotReady { .. } => (S::Conflict, "personas_not_ready"),
         OperationError::ModelNotAllowed { .. } => (S::UnprocessableContent, "model_not_allowed"),
         OperationError::ModelWithoutPrice(_) => (S::UnprocessableContent, "model_without_price"),

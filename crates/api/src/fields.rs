@@ -12,7 +12,7 @@ use crate::{
     json::join,
 };
 
-pub(crate) use kinds::{Distinct, Integer, List, MessageWord, Nested, TextWord};
+pub(crate) use kinds::{Distinct, Integer, List, MessageWord, NOT_A_TIME, Nested, TextWord, parse_time};
 
 /// An object that a caller sends.
 pub(crate) trait Input: Sized {
@@ -243,7 +243,7 @@ fn nullable(mut schema: Value) -> Value {
 mod tests {
     use onerun_domain::{Name, Target};
 
-    use super::{kinds::parse_time, *};
+    use super::*;
 
     struct Thing {
         name: Name,

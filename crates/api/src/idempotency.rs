@@ -90,7 +90,9 @@ impl Repeatable {
             (Idempotency::RecordedSimulation, Some(project)) => with_objectives(project, &record).await,
             _ => Ok(Response::new(Bytes::from(checked(record)?))),
         };
-        answer.map(Some)
+        let mut answer = answer?;
+        *answer.status_mut() = route.status;
+        Ok(Some(answer))
     }
 }
 

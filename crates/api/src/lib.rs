@@ -7,6 +7,7 @@
 mod agents;
 mod app;
 mod audit;
+mod batches;
 mod built_in;
 mod callers;
 mod claims;

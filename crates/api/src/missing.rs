@@ -40,6 +40,7 @@ pub(crate) const fn of(resource: Resource) -> Missing {
             "GET /v1/simulations/{simulation_id}/evaluations",
         ),
         Resource::Monitor => ("monitor_not_found", "monitor_id", "monitors", "GET /v1/monitors"),
+        Resource::Batch => ("batch_not_found", "batch_id", "batches", "GET /v1/batches"),
         Resource::Key => ("key_not_found", "key_id", "keys", "GET /v1/keys"),
     };
     Missing { code, parameter, plural, list }

@@ -1,19 +1,19 @@
 //! All operations, in the order of their resources. A function on AWS names its route here.
 
 use crate::{
-    Route, agents, audit, claims, conversations, dashboard, evaluations, export, health, keys, labels,
-    monitors, objectives, openapi, operation::Operation, personas, projects, reports, results, simulations,
-    usage, whoami,
+    Route, agents, audit, batches, claims, conversations, dashboard, evaluations, export, health, keys,
+    labels, monitors, objectives, openapi, operation::Operation, personas, projects, reports, results,
+    simulations, usage, whoami,
 };
 
 pub use crate::{
-    agents::*, audit::*, claims::*, conversations::*, dashboard::*, evaluations::*, export::*, health::*,
-    keys::*, labels::*, monitors::*, objectives::*, openapi::*, personas::*, projects::*, reports::*,
-    results::*, simulations::*, usage::*, whoami::*,
+    agents::*, audit::*, batches::*, claims::*, conversations::*, dashboard::*, evaluations::*, export::*,
+    health::*, keys::*, labels::*, monitors::*, objectives::*, openapi::*, personas::*, projects::*,
+    reports::*, results::*, simulations::*, usage::*, whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 20] = [
+pub(crate) const OPERATIONS: [&[Operation]; 21] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,
@@ -24,6 +24,7 @@ pub(crate) const OPERATIONS: [&[Operation]; 20] = [
     agents::OPERATIONS,
     objectives::OPERATIONS,
     simulations::OPERATIONS,
+    batches::OPERATIONS,
     results::OPERATIONS,
     reports::OPERATIONS,
     export::OPERATIONS,

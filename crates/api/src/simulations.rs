@@ -5,7 +5,7 @@ use onerun_domain::{
     ExplicitPersonas, NewPersonas, NewSimulation, ObjectiveId, PersonaAttributes, PersonaDetail,
     PersonaDraft, PersonaText, RequestedModels, Resource, SimulationId, SimulationStatus, Target,
 };
-use onerun_store::{ListSimulations, ProjectStore, SimulationDetail, SimulationOrder};
+use onerun_store::{CreatedFilter, ListSimulations, ProjectStore, SimulationDetail, SimulationOrder};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,14 +18,11 @@ use crate::{
     views::{PageOut, SimulationOut, SimulationSummaryOut, Warned},
 };
 
-/// The default lifetime of a simulation, the same as in the published service.
-const DEFAULT_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
-
 /// The maximum lifetime of a simulation.
-const MAX_EXPIRY_SECONDS: u32 = 30 * 24 * 60 * 60;
+pub(crate) const MAX_EXPIRY_SECONDS: u32 = 30 * 24 * 60 * 60;
 
 /// The maximum number of a simulation's objectives.
-const MAX_OBJECTIVES: usize = 50;
+pub(crate) const MAX_OBJECTIVES: usize = 50;
 
 const RUN_REQUESTED: &str = "Simulation run requested";
 const CANCEL_REQUESTED: &str = "Simulation cancel requested";
@@ -105,7 +102,7 @@ input! {
         ),
         metadata = defaulted(json!({}), METADATA),
         expires_in_seconds = defaulted(
-            DEFAULT_EXPIRY_SECONDS,
+            NewSimulation::DEFAULT_EXPIRY_SECONDS,
             "The simulation fails if it is not complete after this time, in seconds."
         ) => |seconds: Integer<1, MAX_EXPIRY_SECONDS>| seconds.0,
         models = defaulted(
@@ -142,25 +139,15 @@ fn read_personas(fields: &mut Fields) -> Option<NewPersonas> {
          than generated, so that agents can be compared on the same people. All of its personas must be approved; the \
          copies are. With fewer `target_personas`, those with the lowest numbers are copied.",
     );
-    let (target, explicit, from) = (target?, explicit?, from?);
-    if let Some(explicit) = explicit {
-        if from.is_some() {
-            fields.refuse("personas_from", "contradicts `personas`; give one of them");
+    match NewPersonas::choose(target?, explicit?, from?) {
+        Ok(personas) => Some(personas),
+        Err(wrong) => {
+            for (field, detail) in wrong {
+                fields.refuse(field, &detail);
+            }
+            None
         }
-        let count = explicit.count();
-        if target.is_some_and(|target| target != count) {
-            fields.refuse(
-                "target_personas",
-                &format!("must be {count}, the number of `personas`, or be left out"),
-            );
-        }
-        return Some(NewPersonas::Explicit(explicit));
     }
-    let Some(target) = target else {
-        fields.refuse("target_personas", "is required, unless the request has `personas`");
-        return None;
-    };
-    Some(from.map_or(NewPersonas::Generated(target), |from| NewPersonas::Copied { from, target }))
 }
 
 impl Field for ExplicitPersonas {
@@ -237,6 +224,11 @@ impl Params for ListSimulations {
         let exact = exact(reader);
         let status = reader.optional("status", "Only simulations in this status.");
         let agent_id = reader.optional("agent_id", "Only simulations of this agent.");
+        let batch_id = reader.optional("batch_id", "Only simulations of this batch.");
+        let monitor_id = reader.optional("monitor_id", "Only simulations of this monitor.");
+        let after = reader.optional("created_after", "Only simulations that were created after this time.");
+        let before =
+            reader.optional("created_before", "Only simulations that were created before this time.");
         let sort = Sort::<SimulationSortKey>::read(
             reader,
             "`created_at`, which is the default, `name` or `status`. If neither this nor `sort_dir` is given and `status` \
@@ -252,7 +244,18 @@ impl Params for ListSimulations {
             (None, None) if status == Some(SimulationStatus::InProgress) => SimulationOrder::LongestWaiting,
             (Some(SimulationSortKey::CreatedAt) | None, _) => SimulationOrder::CreatedAt(direction),
         };
-        Some(Self { name: name?, exact: exact?, status, agent_id: agent_id?, order, page: page? })
+        let created = CreatedFilter { after: after?, before: before? };
+        Some(Self {
+            name: name?,
+            exact: exact?,
+            status,
+            agent_id: agent_id?,
+            batch_id: batch_id?,
+            monitor_id: monitor_id?,
+            created,
+            order,
+            page: page?,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! They are a superset of the published service's, so everything its SDK reads is present.
 
 mod agent;
+mod batch;
 mod conversation;
 mod evaluation;
 mod evaluation_run;
@@ -25,6 +26,7 @@ use serde::{Serialize, Serializer};
 use crate::App;
 
 pub(crate) use agent::*;
+pub(crate) use batch::*;
 pub(crate) use conversation::*;
 pub(crate) use evaluation::*;
 pub(crate) use evaluation_run::*;
@@ -154,6 +156,8 @@ words! {
     RunVerdictOut(RunVerdict),
     AlertStateOut(AlertState),
     AlertChangeOut(AlertChange),
+    BatchStatusOut(BatchStatus),
+    BatchItemStatusOut(BatchItemStatus),
 }
 
 /// A 95% confidence interval of a rate.

@@ -8,14 +8,14 @@ use onerun_auth::{
     Replacement, ScopeSet, parse_block,
 };
 use onerun_domain::{
-    AgeGroup, Agent, AlertRates, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description,
-    EndReason, EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, ExplicitPersonas,
-    FaultSeverity, FaultSource, GateBasis, Item, MAX_PERSONA_FAULTS, MaxTurns, MessageText, Metadata,
-    ModelName, ModelUsage, Monitor, MonitorGate, MonitorRun, MonitorRunId, MonitorState, Name, NanoDollars,
-    NewPersonas, NewSimulation, Objective, ObjectiveRef, Outcome, Persona, PersonaAttributes, PersonaDraft,
-    PersonaFault, PersonaFaultKind, PersonaSource, Project, Quote, RequestedModels, Role, RunOutcomes,
-    RunResults, RunVerdict, Scenario, Schedule, Score, Seed, Simulation, SimulationModels, SimulationOptions,
-    SimulationStatus, Target, TokenUsage, Zone,
+    AgeGroup, Agent, AlertRates, ApprovalStatus, Batch, BatchCounts, BatchRef, BatchStatus, Conversation,
+    ConversationStatus, Criteria, Description, EndReason, EndedAttempt, Evaluation, EvaluationDetails,
+    EvaluationStatus, ExplicitPersonas, FaultSeverity, FaultSource, GateBasis, Item, MAX_PERSONA_FAULTS,
+    MaxTurns, MessageText, Metadata, ModelName, ModelUsage, Monitor, MonitorGate, MonitorRun, MonitorRunId,
+    MonitorRunRef, MonitorState, Name, NanoDollars, NewPersonas, NewSimulation, Objective, ObjectiveRef,
+    Outcome, Persona, PersonaAttributes, PersonaDraft, PersonaFault, PersonaFaultKind, PersonaSource,
+    Project, Quote, RequestedModels, Role, RunOutcomes, RunResults, RunVerdict, Scenario, Schedule, Score,
+    Seed, Simulation, SimulationModels, SimulationOptions, SimulationStatus, Target, TokenUsage, Zone,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -25,8 +25,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     audit::AuditEntryOut,
     views::{
-        AgentSummaryOut, ConversationSummaryOut, ItemOut, KeyOut, MonitorOut, MonitorRunOut, ObjectiveOut,
-        PersonaOut, ProjectOut, SimulationSummaryOut,
+        AgentSummaryOut, BatchOut, ConversationSummaryOut, ItemOut, KeyOut, MonitorOut, MonitorRunOut,
+        ObjectiveOut, PersonaOut, ProjectOut, SimulationSummaryOut,
     },
 };
 
@@ -225,7 +225,11 @@ fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
             max_cost: Some(NanoDollars::new(999_999_123_456_789)),
             max_tokens: Some(u64::MAX),
             created_by: Some(SHORT_ID.into()),
-            monitor_run: None,
+            monitor_run: Some(MonitorRunRef {
+                monitor: SHORT_ID.parse().unwrap(),
+                run: LONG_ID.parse().unwrap(),
+            }),
+            batch: Some(BatchRef { batch: SHORT_ID.parse().unwrap(), index: u32::MAX, attempt: u32::MAX }),
         },
         metadata: metadata.clone(),
         status: SimulationStatus::InProgress,
@@ -274,6 +278,24 @@ fn monitor(text: &str, long: &str, metadata: &Metadata) -> Monitor {
         scheduled_since: EARLY,
         created_at: EARLY,
         updated_at: EARLY,
+    }
+}
+
+fn batch(text: &str, metadata: &Metadata) -> Batch {
+    Batch {
+        id: SHORT_ID.parse().unwrap(),
+        project_id: SHORT_ID.parse().unwrap(),
+        name: name(text),
+        status: BatchStatus::InProgress,
+        max_in_flight: u32::MAX,
+        max_in_flight_per_agent: Some(u32::MAX),
+        metadata: metadata.clone(),
+        created_by: SHORT_ID.into(),
+        counts: BatchCounts { queued: u32::MAX, ..BatchCounts::default() },
+        parts: Vec::new(),
+        created_at: EARLY,
+        updated_at: EARLY,
+        ended_at: Some(EARLY),
     }
 }
 
@@ -350,6 +372,7 @@ proptest! {
             let model = "\"".repeat(250);
             vec![format!("The model `{model}` retires on 2031-03-14; choose another one before."); 3]
         };
+        holds(batch(&text, &metadata), |row| Box::new(BatchOut::from(row)));
         holds(monitor_run(&text, &monitor), |row| Box::new(MonitorRunOut::from(&row)));
         holds(monitor, |row| Box::new(MonitorOut::new(&row, warnings())));
         let usage = KeyUsage {

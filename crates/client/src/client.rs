@@ -1,5 +1,6 @@
 //! The client, and the clients of a project, a simulation and a conversation.
 
+mod batches;
 mod endpoint;
 mod key;
 mod keys;
@@ -19,7 +20,7 @@ use crate::{
         Agent, Claims, Comparison, Conversation, ConversationStatus, CountedOutcome, Estimate,
         EstimateRequest, EvaluationReport, EvaluationRun, ExportPage, Item, KeyStatus, Label, Labels, Lease,
         MinPassRate, NewAgent, NewObjective, NewSimulation, Objective, Page, PageRequest, Persona, Project,
-        Report, Response, Results, Simulation, SimulationStatus, Started, Turn,
+        Report, Response, Results, Simulation, SimulationFilter, SimulationStatus, Started, Turn,
     },
 };
 use endpoint::Endpoint;
@@ -168,12 +169,21 @@ impl ProjectClient {
     /// Simulations, newest first.
     pub async fn list_simulations(
         &self,
-        status: Option<SimulationStatus>,
+        filter: &SimulationFilter,
         page: PageRequest,
     ) -> Result<Verbatim<Page<Verbatim<Simulation>>>, Error> {
+        let SimulationFilter { status, batch_id, monitor_id, created_after, created_before } = filter;
         // Explicit, because simulations in progress are otherwise sorted for workers.
         let mut query = vec![("sort_by", "created_at")];
         query.extend(status.map(|status| ("status", status.as_str())));
+        for (name, value) in [
+            ("batch_id", batch_id),
+            ("monitor_id", monitor_id),
+            ("created_after", created_after),
+            ("created_before", created_before),
+        ] {
+            query.extend(value.as_deref().map(|value| (name, value)));
+        }
         self.0.at(&["simulations"]).page(&query, page).await
     }
 
@@ -429,7 +439,8 @@ mod tests {
         let simulation = project.simulation("s");
         assert_eq!(client.list_projects(next).await.unwrap().json(), empty);
         for status in [None, Some(SimulationStatus::InProgress)] {
-            assert_eq!(project.list_simulations(status, page.clone()).await.unwrap().json(), empty);
+            let filter = SimulationFilter { status, ..SimulationFilter::default() };
+            assert_eq!(project.list_simulations(&filter, page.clone()).await.unwrap().json(), empty);
         }
         let failed = simulation.conversations(Some(ConversationStatus::Failed), page.clone()).await;
         assert_eq!(failed.unwrap().json(), empty);

@@ -1,5 +1,6 @@
 //! The requests and responses of the API that workers and pipelines need.
 
+mod batches;
 mod conversations;
 mod evaluation_runs;
 mod keys;
@@ -10,6 +11,7 @@ mod reports;
 mod results;
 mod simulations;
 
+pub use batches::*;
 pub use conversations::*;
 pub use evaluation_runs::*;
 pub use keys::*;

@@ -163,6 +163,11 @@ id!(
     MonitorRunId,
     21
 );
+id!(
+    /// Identifies a [`Batch`](crate::Batch).
+    BatchId,
+    12
+);
 
 #[cfg(test)]
 mod tests {

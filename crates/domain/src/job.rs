@@ -8,7 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ConversationId, EvaluationRunId, MonitorId, MonitorRunId, PersonaId, ProjectId, SimulationId, sha256_hex,
+    BatchId, BatchRef, ConversationId, EvaluationRunId, MonitorId, MonitorRunId, PersonaId, ProjectId,
+    SimulationId, sha256_hex,
 };
 
 /// Identifies a job by its work, so the same work is stored only once.
@@ -116,6 +117,18 @@ pub enum Work {
         /// The run.
         run: MonitorRunId,
     },
+    /// Create a bounded number of a batch's simulations, or cancel them if the batch is canceled, and enqueue the rest.
+    AdvanceBatch {
+        /// The batch.
+        batch: BatchId,
+    },
+    /// Note the end of a batch's simulation.
+    SettleBatchItem {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The item that created it.
+        item: BatchRef,
+    },
     /// Judge one conversation of an evaluation run.
     JudgeAgain {
         /// The simulation.
@@ -128,9 +141,10 @@ pub enum Work {
 }
 
 impl Work {
-    /// The simulation it belongs to.
-    pub fn simulation(&self) -> &SimulationId {
+    /// The simulation it belongs to, if it belongs to one.
+    pub fn simulation(&self) -> Option<&SimulationId> {
         match self {
+            Self::AdvanceBatch { .. } => None,
             Self::StartSimulation { simulation }
             | Self::GeneratePersonas { simulation, .. }
             | Self::ReplacePersona { simulation, .. }
@@ -142,7 +156,8 @@ impl Work {
             | Self::QueueEvaluations { simulation, .. }
             | Self::StartMonitorRun { simulation, .. }
             | Self::FinishMonitorRun { simulation, .. }
-            | Self::JudgeAgain { simulation, .. } => simulation,
+            | Self::SettleBatchItem { simulation, .. }
+            | Self::JudgeAgain { simulation, .. } => Some(simulation),
         }
     }
 
@@ -160,6 +175,8 @@ impl Work {
             Self::QueueEvaluations { .. } => "queue_evaluations",
             Self::StartMonitorRun { .. } => "start_monitor_run",
             Self::FinishMonitorRun { .. } => "finish_monitor_run",
+            Self::AdvanceBatch { .. } => "advance_batch",
+            Self::SettleBatchItem { .. } => "settle_batch_item",
             Self::JudgeAgain { .. } => "judge_again",
         }
     }
@@ -169,12 +186,14 @@ impl Work {
         JobId(match self {
             Self::StartSimulation { simulation }
             | Self::FinishSimulation { simulation }
-            | Self::StopConversations { simulation } => format!("{name}:{simulation}"),
+            | Self::StopConversations { simulation }
+            | Self::SettleBatchItem { simulation, .. } => format!("{name}:{simulation}"),
             Self::GeneratePersonas { simulation, first_seq: seq }
             | Self::ReplacePersona { simulation, seq } => {
                 format!("{name}:{simulation}:{seq}")
             }
             Self::StartMonitorRun { run, .. } | Self::FinishMonitorRun { run, .. } => format!("{name}:{run}"),
+            Self::AdvanceBatch { batch } => format!("{name}:{batch}"),
             Self::QueueConversations { persona, .. } => format!("{name}:{persona}"),
             Self::JudgeConversation { conversation, attempt, .. } => {
                 format!("{name}:{conversation}:{attempt}")

@@ -8,6 +8,7 @@
 mod agent;
 mod agreement;
 mod alert;
+mod batch;
 mod check;
 mod conversation;
 mod digest;
@@ -42,6 +43,10 @@ mod usage;
 pub use agent::{Agent, AgentPatch};
 pub use agreement::Agreement;
 pub use alert::{Alert, AlertChange, AlertEvent, AlertRates, AlertRatesError, AlertState};
+pub use batch::{
+    Batch, BatchCounts, BatchItem, BatchItemStatus, BatchPart, BatchRef, BatchStatus, BatchView,
+    MAX_BATCH_ITEMS, SimulationOverrides, WrongField,
+};
 pub use check::{Check, CheckLineError, CheckResult, Examination, Redaction, RedactionError, Rubric};
 pub use conversation::{
     Conversation, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, MAX_ATTEMPTS,
@@ -53,8 +58,8 @@ pub use evaluation::{
 };
 pub use evaluation_run::{EvaluationRun, EvaluationRunStatus, Outcomes, RunResult};
 pub use id::{
-    AgentId, ConversationId, EvaluationId, EvaluationRunId, IdError, ItemId, MonitorId, MonitorRunId,
-    ObjectiveId, PersonaId, ProjectId, SimulationId,
+    AgentId, BatchId, ConversationId, EvaluationId, EvaluationRunId, IdError, ItemId, MonitorId,
+    MonitorRunId, ObjectiveId, PersonaId, ProjectId, SimulationId,
 };
 pub use item::{Item, Role, Transcript};
 pub use job::{Job, JobId, JobKind, Work};

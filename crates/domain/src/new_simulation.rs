@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AgentId, ExplicitPersonas, MaxTurns, Metadata, ModelName, Name, NanoDollars, ObjectiveId, Scenario, Seed,
-    SimulationId, Target,
+    SimulationId, Target, WrongField,
 };
 
 /// The settings of a new simulation. Every backend stores those of a monitor as one JSON document.
@@ -41,6 +41,11 @@ pub struct NewSimulation {
     pub max_tokens: Option<u64>,
 }
 
+impl NewSimulation {
+    /// The default lifetime of a simulation, the same as in the published service.
+    pub const DEFAULT_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
+}
+
 /// The personas of a new simulation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,6 +64,36 @@ pub enum NewPersonas {
 }
 
 impl NewPersonas {
+    /// The personas that three fields of a request describe.
+    ///
+    /// # Errors
+    ///
+    /// The fields that are missing or contradict each other.
+    pub fn choose(
+        target: Option<Target>,
+        explicit: Option<ExplicitPersonas>,
+        from: Option<SimulationId>,
+    ) -> Result<Self, Vec<WrongField>> {
+        let Some(explicit) = explicit else {
+            let required = || {
+                let detail = "is required, unless the request has `personas`";
+                vec![("target_personas", detail.to_owned())]
+            };
+            let target = target.ok_or_else(required)?;
+            return Ok(from.map_or(Self::Generated(target), |from| Self::Copied { from, target }));
+        };
+        let mut wrong = Vec::new();
+        if from.is_some() {
+            wrong.push(("personas_from", "contradicts `personas`; give one of them".to_owned()));
+        }
+        let count = explicit.count();
+        if target.is_some_and(|target| target != count) {
+            let detail = format!("must be {count}, the number of `personas`, or be left out");
+            wrong.push(("target_personas", detail));
+        }
+        if wrong.is_empty() { Ok(Self::Explicit(explicit)) } else { Err(wrong) }
+    }
+
     /// Their number.
     pub fn target(&self) -> Target {
         match self {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{ApprovalStatus, ConversationStatus, SimulationStatus};
+use crate::{ApprovalStatus, BatchStatus, ConversationStatus, SimulationStatus};
 
 /// Why the current state does not allow a change. The message is safe to show to the caller and
 /// does not depend on HTTP.
@@ -110,6 +110,18 @@ pub enum Refusal {
     /// The monitor's run has started or ended.
     #[error("the run of the monitor has started or ended")]
     MonitorRunOver,
+    /// The batch has ended.
+    #[error("the batch is already {}", .status.as_str())]
+    BatchOver {
+        /// Its final status.
+        status: BatchStatus,
+    },
+    /// The batch was canceled, and simulations of it are still being canceled.
+    #[error("the batch was canceled and its simulations are being stopped; try again when it has `ended_at`")]
+    BatchStopping,
+    /// The attempt of the batch's item has a result.
+    #[error("the item of the batch has a result or a later attempt")]
+    BatchItemSettled,
     /// The evaluation is final, or the conversation cannot be evaluated.
     #[error("the conversation has no open evaluation")]
     NothingToEvaluate,

@@ -21,6 +21,8 @@ pub enum Resource {
     Evaluation,
     /// A monitor.
     Monitor,
+    /// A batch of simulations.
+    Batch,
     /// An API key.
     Key,
 }

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, MaxTurns, Metadata, MonitorId, MonitorRunId, Name, NanoDollars, ProjectId, Refusal, Scenario,
-    Seed, SimulationId, SimulationModels, Target,
+    AgentId, BatchRef, MaxTurns, Metadata, MonitorId, MonitorRunId, Name, NanoDollars, ProjectId, Refusal,
+    Scenario, Seed, SimulationId, SimulationModels, Target,
 };
 
 /// The status of a simulation. The published SDK knows exactly these values.
@@ -127,6 +127,9 @@ pub struct SimulationOptions {
     /// The run of a monitor that created the simulation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor_run: Option<MonitorRunRef>,
+    /// The item of a batch that created the simulation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchRef>,
 }
 
 /// The run of a monitor.

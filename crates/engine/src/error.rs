@@ -25,6 +25,9 @@ pub enum OperationError {
         /// The end of a sentence that starts with the field.
         detail: String,
     },
+    /// Fields do not fit what is stored, each with its JSON pointer without the first slash.
+    #[error("{}", fields(.0))]
+    Fields(Vec<(String, String)>),
     /// The personas of another simulation cannot be copied yet.
     #[error(
         "{approved} of {target} personas of the simulation in `personas_from` are approved; wait until they are generated, \
@@ -72,6 +75,10 @@ pub enum OperationError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn fields(errors: &[(String, String)]) -> String {
+    errors.iter().map(|(field, detail)| format!("`{field}` {detail}")).collect::<Vec<_>>().join("; ")
 }
 
 fn list(ids: &[ObjectiveId]) -> String {

@@ -55,14 +55,18 @@ impl Engine {
             Work::FinishMonitorRun { simulation, monitor, run } => {
                 self.finish_monitor_run(project, simulation, monitor, run).await
             }
+            Work::AdvanceBatch { batch } => self.advance_batch(project, batch).await,
+            Work::SettleBatchItem { simulation, item } => {
+                self.settle_batch_item(project, simulation, item).await
+            }
             Work::JudgeAgain { simulation, run, conversation } => {
                 self.judge_again(project, simulation, run, conversation).await
             }
         }
     }
 
-    /// Fails the simulation, evaluation or evaluation run that waits for a job, before the job is buried. Callers
-    /// see which step failed. The reason goes to the log only, because it may repeat a model's or a
+    /// Fails the simulation, evaluation, evaluation run or batch items that wait for a job, before the job is buried.
+    /// Callers see which step failed. The reason goes to the log only, because it may repeat a model's or a
     /// store's words.
     pub(crate) async fn fail_dependents(&self, job: &Job) -> Result<(), StoreError> {
         let Some(project) = self.store().open_project(&job.project_id).await? else { return Ok(()) };
@@ -80,6 +84,9 @@ impl Engine {
             Work::StartMonitorRun { monitor, run, .. } | Work::FinishMonitorRun { monitor, run, .. } => {
                 return self.fail_monitor_run(project, monitor, run, &job.work).await;
             }
+            Work::AdvanceBatch { .. } | Work::SettleBatchItem { .. } => {
+                return self.fail_batch_items(project, job).await;
+            }
             Work::StartSimulation { .. } => "it could not be started",
             Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => {
                 "its personas could not be created"
@@ -91,23 +98,25 @@ impl Engine {
             // The simulation has ended, and no worker can start its conversations.
             Work::StopConversations { .. } => return Ok(()),
         };
+        let Some(simulation) = job.work.simulation() else { return Ok(()) };
         let failure = format!("{failed_step} in several attempts; the server's log has the reason");
         let now = self.now();
         let decide = Box::new(move |view: onerun_store::SimulationView| {
             Ok(with_stop_job(view.simulation.fail(failure.clone(), now)?))
         });
-        ignore_refusal(project.change_simulation(job.work.simulation(), decide).await)?;
+        ignore_refusal(project.change_simulation(simulation, decide).await)?;
         Ok(())
     }
 
     /// Shows callers of a running simulation what it waits for.
     pub(crate) async fn note_failure(&self, job: &Job, notice: &str) -> Result<(), StoreError> {
+        let Some(simulation) = job.work.simulation() else { return Ok(()) };
         let Some(project) = self.store().open_project(&job.project_id).await? else { return Ok(()) };
         let (notice, now) = (notice.to_owned(), self.now());
         let decide = Box::new(move |view: onerun_store::SimulationView| {
             Ok(SimulationChange::to(view.simulation.note_failure(notice.clone(), now)?, Vec::new()))
         });
-        ignore_refusal(project.change_simulation(job.work.simulation(), decide).await)?;
+        ignore_refusal(project.change_simulation(simulation, decide).await)?;
         Ok(())
     }
 

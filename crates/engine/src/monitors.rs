@@ -215,8 +215,12 @@ impl Engine {
             Ok(())
         } else if let Some(monitor) = project.monitor(monitor).await? {
             let run = MonitorRunRef { monitor: monitor.id, run: id.clone() };
-            let origin =
-                SimulationOrigin { id: simulation, created_by: monitor.created_by, monitor_run: Some(run) };
+            let origin = SimulationOrigin {
+                id: simulation,
+                created_by: monitor.created_by,
+                monitor_run: Some(run),
+                batch: None,
+            };
             match self.create_simulation_of(project, monitor.simulation, origin, |_| None).await {
                 // Another delivery of this job was faster.
                 Ok(_) | Err(OperationError::Store(StoreError::Duplicate { .. })) => Ok(()),
@@ -269,7 +273,9 @@ impl Engine {
         work: &Work,
     ) -> Result<(), StoreError> {
         let failed = |step| format!("{step} in several attempts; the server's log has the reason");
-        if let Some(detail) = project.simulation(work.simulation()).await? {
+        if let Some(simulation) = work.simulation()
+            && let Some(detail) = project.simulation(simulation).await?
+        {
             let reason = failed("its results could not be evaluated");
             return self.end_run(project, monitor, id, &detail, Some(reason), None).await;
         }

@@ -3,8 +3,8 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use onerun_domain::{
-    Agent, Job, ModelName, MonitorRunRef, NanoDollars, NewPersonas, NewSimulation, Objective, ObjectiveId,
-    PersonaSource, RequestedModels, Resource, Seed, Simulation, SimulationId, SimulationModels,
+    Agent, BatchRef, Job, ModelName, MonitorRunRef, NanoDollars, NewPersonas, NewSimulation, Objective,
+    ObjectiveId, PersonaSource, RequestedModels, Resource, Seed, Simulation, SimulationId, SimulationModels,
     SimulationOptions, SimulationStatus, TokenUsage, Work, later,
 };
 use onerun_store::{IdempotencyRecord, ProjectStore, SimulationChange, SimulationDetail};
@@ -28,6 +28,7 @@ impl Engine {
             id: SimulationId::generate(self.random()),
             created_by: created_by.into(),
             monitor_run: None,
+            batch: None,
         };
         self.create_simulation_of(project, new, origin, record).await
     }
@@ -68,6 +69,7 @@ impl Engine {
                 max_tokens: new.max_tokens,
                 created_by: Some(origin.created_by),
                 monitor_run: origin.monitor_run,
+                batch: origin.batch,
             },
             metadata: new.metadata,
             status: SimulationStatus::Pending,
@@ -206,6 +208,8 @@ pub(crate) struct SimulationOrigin {
     pub(crate) created_by: Box<str>,
     /// The run of a monitor that creates it.
     pub(crate) monitor_run: Option<MonitorRunRef>,
+    /// The item of a batch that creates it.
+    pub(crate) batch: Option<BatchRef>,
 }
 
 /// A simulation that has ended, with the job that stops its remaining conversations.
@@ -216,14 +220,16 @@ pub(crate) fn with_stop_job(simulation: Simulation) -> SimulationChange {
     change
 }
 
-/// A simulation that has ended, with the job that stores the results of its monitor's run.
+/// A simulation that has ended, with the jobs that tell its monitor's run and its batch.
 pub(crate) fn ended(simulation: Simulation) -> SimulationChange {
-    let run = simulation.options.monitor_run.clone();
-    let jobs = run.map(|MonitorRunRef { monitor, run }| {
-        let work = Work::FinishMonitorRun { simulation: simulation.id.clone(), monitor, run };
-        Job::new(simulation.project_id.clone(), work)
+    let run = simulation.options.monitor_run.clone().map(|MonitorRunRef { monitor, run }| {
+        Work::FinishMonitorRun { simulation: simulation.id.clone(), monitor, run }
     });
-    SimulationChange::to(simulation, jobs.into_iter().collect())
+    let item = simulation.options.batch.clone();
+    let item = item.map(|item| Work::SettleBatchItem { simulation: simulation.id.clone(), item });
+    let jobs = run.into_iter().chain(item).map(|work| Job::new(simulation.project_id.clone(), work));
+    let jobs = jobs.collect();
+    SimulationChange::to(simulation, jobs)
 }
 
 fn start(simulation: &Simulation) -> Job {

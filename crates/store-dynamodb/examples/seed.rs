@@ -24,14 +24,15 @@ use onerun_auth::{
     ProjectAccess, RateLimit, parse_block,
 };
 use onerun_domain::{
-    AgeGroup, Agent, AlertRates, ApprovalStatus, Conversation, Criteria, EvaluationRun, EvaluationRunStatus,
-    GateBasis, Item, Job, MaxTurns, MessageText, Metadata, ModelName, Monitor, MonitorGate, MonitorRun,
-    MonitorState, Name, NewPersonas, NewSimulation, Objective, Persona, PersonaAttributes, Project,
-    ProjectId, RequestedModels, Role, Scenario, Schedule, Seed, Simulation, SimulationId, SimulationOptions,
+    AgeGroup, Agent, AlertRates, ApprovalStatus, Batch, BatchCounts, BatchItem, BatchItemStatus, BatchPart,
+    BatchStatus, BatchView, Conversation, Criteria, EvaluationRun, EvaluationRunStatus, GateBasis, Item, Job,
+    MaxTurns, MessageText, Metadata, ModelName, Monitor, MonitorGate, MonitorRun, MonitorState, Name,
+    NewPersonas, NewSimulation, Objective, Persona, PersonaAttributes, Project, ProjectId, RequestedModels,
+    Role, Scenario, Schedule, Seed, Simulation, SimulationId, SimulationOptions, SimulationOverrides,
     SimulationStatus, Target, TurnClaim, TurnToken, Work, Zone,
 };
 use onerun_store::{
-    ConversationChange, ConversationView, MonitorChange, NewKey, NewMonitorRun, ProjectStore,
+    ConversationChange, ConversationView, MonitorChange, NewBatch, NewKey, NewMonitorRun, ProjectStore,
     SimulationChange, SimulationView, Store,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local};
@@ -58,6 +59,7 @@ async fn main() -> Result {
     project.lost().await?;
     project.judged().await?;
     project.monitored().await?;
+    project.batches().await?;
     project.simulate("simulationToRun", SimulationStatus::Pending).await?;
     project.simulate("simulationToCancel", SimulationStatus::InProgress).await?;
     let expired = project.simulation("simulationToExpire", SimulationStatus::InProgress)?;
@@ -287,6 +289,44 @@ impl SeedProject {
         let new = NewMonitorRun { run, jobs: Vec::new(), record: None };
         let decide = Box::new(move |monitor| Ok(MonitorChange { monitor, run: Some(new.clone()) }));
         self.project.change_monitor(&one.id, decide).await?;
+        Ok(())
+    }
+
+    /// A batch with a failed item, and one to cancel.
+    async fn batches(&self) -> Result {
+        let now = Timestamp::now();
+        let simulation = self.simulation("simulationOfBatch", SimulationStatus::Pending)?;
+        let defaults = SimulationOverrides {
+            agent_id: Some(simulation.agent_id.clone()),
+            scenario: Some(simulation.scenario.clone()),
+            target_conversations: Some(simulation.target_conversations),
+            target_personas: Some(simulation.target_personas),
+            ..SimulationOverrides::default()
+        };
+        for id in ["b6Tn82HkLqYd", "toCancel"] {
+            let items = vec![BatchItem::queued(simulation.agent_id.clone()); 2];
+            let batch = Batch {
+                id: short(id)?,
+                project_id: self.agent.project_id.clone(),
+                name: Name::parse("Refunds, all agents")?,
+                status: BatchStatus::InProgress,
+                max_in_flight: 50,
+                max_in_flight_per_agent: None,
+                metadata: Metadata::default(),
+                created_by: "root".into(),
+                counts: BatchCounts::of(&items),
+                parts: vec![0],
+                created_at: now,
+                updated_at: now,
+                ended_at: None,
+            };
+            let view = BatchView { batch, items };
+            let failed = view.reference(0).ok_or("the batch has items")?;
+            let view = view.settle(&failed, BatchItemStatus::Failed, Some("the agent is gone"), now)?;
+            let settings = vec![SimulationOverrides::default(); 2];
+            let parts = vec![BatchPart { defaults: defaults.clone(), items: settings }];
+            self.project.insert_batch(NewBatch { view, parts, jobs: Vec::new(), record: None }).await?;
+        }
         Ok(())
     }
 

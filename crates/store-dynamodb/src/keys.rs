@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use onerun_auth::KeyId;
 use onerun_domain::{
-    AgentId, ConversationId, EvaluationRunId, JobId, Metadata, MonitorId, MonitorRunId, Name, ObjectiveId,
-    ObjectiveRef, PersonaId, ProjectId, SimulationId, Target, sha256_hex,
+    AgentId, BatchId, ConversationId, EvaluationRunId, JobId, Metadata, MonitorId, MonitorRunId, Name,
+    ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, Target, sha256_hex,
 };
 use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
 
@@ -83,6 +83,29 @@ impl Key {
     /// The partition of a monitor's runs.
     pub(crate) fn monitor_runs(project: &ProjectId, monitor: &MonitorId) -> String {
         format!("{project}#{monitor}")
+    }
+
+    pub(crate) fn batch(project: &ProjectId, id: &BatchId) -> Self {
+        Self::new(project.as_str(), format!("{BATCH}{id}"))
+    }
+
+    /// The statuses of a batch's items.
+    pub(crate) fn batch_items(project: &ProjectId, id: &BatchId) -> Self {
+        Self::new(Self::batch_partition(project, id), "items")
+    }
+
+    /// The defaults of a batch's settings.
+    pub(crate) fn batch_defaults(project: &ProjectId, id: &BatchId) -> Self {
+        Self::new(Self::batch_partition(project, id), "defaults")
+    }
+
+    /// The settings of consecutive items of a batch.
+    pub(crate) fn batch_part(project: &ProjectId, id: &BatchId, part: u32) -> Self {
+        Self::new(Self::batch_partition(project, id), format!("part#{}", number(part.into())))
+    }
+
+    fn batch_partition(project: &ProjectId, id: &BatchId) -> String {
+        format!("{project}#{id}")
     }
 
     /// A job, in its own partition.
@@ -163,6 +186,9 @@ impl Key {
 /// The prefix of the sort keys of monitors.
 pub(crate) const MONITOR: &str = "monitor#";
 
+/// The prefix of the sort keys of batches.
+pub(crate) const BATCH: &str = "batch#";
+
 /// The prefix of the sort keys of monitors' runs.
 pub(crate) const MONITOR_RUN: &str = "run#";
 
@@ -180,6 +206,12 @@ fn facet(parts: &[&str]) -> String {
 pub(crate) fn facets(name: &Name, metadata: &Metadata) -> BTreeSet<String> {
     let texts = metadata.texts().map(|(key, text)| facet(&["metadata", key, &text]));
     texts.chain([facet(&["name", name.as_str()])]).collect()
+}
+
+/// The values of exact filters on what created a simulation.
+pub(crate) fn origin_facets(batch: Option<&BatchId>, monitor: Option<&MonitorId>) -> Vec<String> {
+    let batch = batch.map(|id| facet(&["batch", id.as_str()]));
+    batch.into_iter().chain(monitor.map(|id| facet(&["monitor", id.as_str()]))).collect()
 }
 
 /// The facets that match a filter.

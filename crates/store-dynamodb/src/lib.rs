@@ -13,7 +13,10 @@
 //! | | `objective#`objective | the newest version of an objective |
 //! | | `version#`objective`#`version | one version, never changed |
 //! | | `monitor#`monitor | a monitor |
-//! | | *order*`#agent#`…, `#objective#`…, `#monitor#`…, `#simulation#`… | their entries, and those of simulations |
+//! | | `batch#`batch | a batch, with the counts of its items |
+//! | | *order*`#agent#`…, `#objective#`…, `#monitor#`…, `#batch#`…, `#simulation#`… | their entries, and those of simulations |
+//! | project`#`batch | `items` | the statuses of its items, at most 350 KB |
+//! | | `defaults`, `part#`number | the settings of its simulations, in parts of at most 256 KiB |
 //! | project`#`monitor | `run#`run, `by-made#run#`… | a run of a monitor, and its entry. Removed by their `expires`, 400 days after its planned time |
 //! | project`#`simulation | `simulation` | the simulation, with the versions it pins |
 //! | | `numbers` | the taken numbers of conversations, one bit each |
@@ -47,7 +50,7 @@
 //! A partition takes 1,000 writes and 3,000 reads of a unit a second. So nothing that grows with the conversations of a
 //! simulation, or with the requests of a stack, has one partition: a conversation has its own, what all of a
 //! simulation's conversations write is in shards by the hash of their ids, and each job has its own. Personas' numbers
-//! are written once for each persona, which takes a model's answer. Simulations, agents, objectives and monitors of a
+//! are written once for each persona, which takes a model's answer. Simulations, agents, objectives, monitors and batches of a
 //! project share one partition, which only requests that create or change them write. Without local indexes DynamoDB
 //! splits a partition that grows, so none is full at 10 GB.
 //!
@@ -72,8 +75,8 @@
 //!
 //! | order | sorts | filters |
 //! |---|---|---|
-//! | `by-made` | projects, agents, objectives, simulations, monitors and their runs, evaluation runs, personas, conversations, buried jobs, managed keys, by time | `folded`, `facets`, `agent`, `status`, `unsettled`, `end` |
-//! | `by-name` | projects, agents, objectives, simulations, monitors by folded name | `folded`, `facets`, `agent`, `status` |
+//! | `by-made` | projects, agents, objectives, simulations, monitors and their runs, batches, evaluation runs, personas, conversations, buried jobs, managed keys, by time | `folded`, `facets`, `agent`, `status`, `unsettled`, `end` |
+//! | `by-name` | projects, agents, objectives, simulations, monitors, batches by folded name | `folded`, `facets`, `agent`, `status` |
 //! | `by-status` | simulations by status, then by time | `folded`, `facets`, `agent` |
 //! | `queued` | queued conversations, longest waiting first | |
 //!
@@ -147,6 +150,11 @@
 //! | `change_monitor` | `GetItem`; transaction: monitor on its revision, entries that move, run if new with its entry, jobs; if the run exists, monitor alone |
 //! | `change_monitor_run` | `GetItem`; transaction on its revision |
 //! | `delete_monitor` | `GetItem`; transaction on its revision, with the entries |
+//! | `insert_batch` | one transaction, if the id is new: batch, entries, statuses, defaults, parts, jobs; at most 40 items and 2.5 MB |
+//! | `batch`, `batch_items` | `GetItem` |
+//! | `batch_part` | `BatchGetItem` of defaults and part |
+//! | `batches` | `Query` of entries, then `BatchGetItem` of 51 rows at a time |
+//! | `change_batch` | snapshot of batch and statuses; transaction: both on their revisions, jobs |
 //! | `overdue` | one `Query` of `by-due` a shard, not consistent, a thousand marks at most; `BatchGetItem` of their conversations; `UpdateItem` of each mark that came too early |
 //! | `due_monitors`, `simulations_with_old_transcripts` | one `Query` of `by-due` a shard, not consistent |
 //! | `insert_key` | `GetItem` of the caller and the head; `Query` of entries for the live keys; transaction: key, its entry and idempotency record if new, the caller's revision checked, head if unchanged, entry |

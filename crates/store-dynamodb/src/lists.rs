@@ -25,6 +25,7 @@ pub(crate) struct Entries<'a> {
     wanted: usize,
     skip: usize,
     without: HashSet<String>,
+    only: Option<Box<dyn Fn(&Entry) -> bool + Send + Sync>>,
 }
 
 /// The entries of one partition.
@@ -82,7 +83,7 @@ impl<'a> Entries<'a> {
             Ok(Part { answers, read: VecDeque::new() })
         };
         let parts = queries.into_iter().map(part).collect::<Result<_, StoreError>>()?;
-        Ok(Self { parts, wanted, skip, without: HashSet::new() })
+        Ok(Self { parts, wanted, skip, without: HashSet::new(), only: None })
     }
 
     /// Leaves out the items with these sort keys.
@@ -91,11 +92,18 @@ impl<'a> Entries<'a> {
         self
     }
 
+    /// Leaves out entries that do not match.
+    pub(crate) fn only(mut self, matches: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
+        self.only = Some(Box::new(matches));
+        self
+    }
+
     /// The next entries, at most `size`; empty if there are no more.
     pub(crate) async fn group(&mut self, size: usize) -> Result<Vec<Entry>, StoreError> {
         if let [part] = &mut self.parts[..]
             && self.skip > 0
             && self.without.is_empty()
+            && self.only.is_none()
             && !part.answers.query().is_filtered()
         {
             part.answers.skip(std::mem::take(&mut self.skip)).await?;
@@ -109,7 +117,8 @@ impl<'a> Entries<'a> {
                 try_join_all(self.parts.iter_mut().map(|part| part.fill(self.wanted))).await?;
             }
             let Some(entry) = self.pop() else { break };
-            if self.without.contains(&entry.key.sort) {
+            let matches = self.only.as_ref().is_none_or(|only| only(&entry));
+            if !matches || self.without.contains(&entry.key.sort) {
                 continue;
             }
             match self.skip.checked_sub(1) {

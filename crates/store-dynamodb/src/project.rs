@@ -2,6 +2,7 @@
 //! one for each resource.
 
 mod agents;
+mod batches;
 mod conversations;
 mod evaluation_runs;
 mod monitors;

@@ -67,9 +67,9 @@ impl Query {
     }
 
     /// Adds a condition, in which `{}` stands for the value.
-    pub(crate) fn and(mut self, condition: &str, value: Option<String>) -> Self {
+    pub(crate) fn and(mut self, condition: &str, value: Option<impl Into<Value>>) -> Self {
         if let Some(value) = value {
-            let parameter = self.parameter(Value::Text(value));
+            let parameter = self.parameter(value.into());
             self.conditions.push_str(" AND ");
             self.conditions.push_str(&condition.replace("{}", &parameter));
         }

@@ -27,6 +27,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0011_retention.sql"),
     include_str!("migrations/0012_explicit_personas.sql"),
     include_str!("migrations/0013_monitors.sql"),
+    include_str!("migrations/0014_batches.sql"),
+    include_str!("migrations/0015_simulation_origins.sql"),
 ];
 
 /// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.

@@ -1,6 +1,7 @@
 //! One project's part of the store. The SQL is in a file for each resource.
 
 mod agents;
+mod batches;
 pub(crate) mod conversations;
 mod counts;
 mod evaluation_runs;

@@ -31,6 +31,7 @@ pub mod hot_path;
 
 pub mod agents;
 pub mod audit;
+pub mod batches;
 pub mod conversations;
 pub mod evaluation_runs;
 pub mod idempotency;
@@ -88,6 +89,14 @@ macro_rules! contract {
                 trail_is_read_both_ways_in_pages
                 trail_is_started_once
                 concurrent_changes_make_one_chain
+            }
+            batches {
+                batch_is_read_as_added
+                batches_are_sorted_both_ways
+                changed_batch_is_stored_with_its_jobs
+                concurrent_ends_of_items_are_all_counted
+                largest_batch_is_stored
+                batch_of_a_repeated_request_is_added_once
             }
             conversations {
                 conversation_is_read_as_added
@@ -332,6 +341,7 @@ macro_rules! contract {
                 simulations_are_sorted_by_longest_waiting_conversation
                 simulations_are_served_in_turn
                 simulations_are_filtered_exactly_by_name_and_metadata
+                simulations_are_filtered_by_origin_and_creation
             }
             turns {
                 messages_are_read_as_written

@@ -7,6 +7,7 @@
 //! A project's data is only reachable through [`ProjectStore`], which is bound to one project: a
 //! query that forgets the project cannot be written.
 
+mod batches;
 // Unit tests do not use the suite, which takes long to compile.
 #[cfg(all(feature = "contract", not(test)))]
 pub mod contract;
@@ -26,6 +27,7 @@ mod queue;
 mod size;
 mod turn;
 
+pub use batches::{BatchChange, BatchStore, NewBatch};
 pub use error::{ChangeError, KeyError, StoreError, with_causes};
 pub use idempotency::{
     IDEMPOTENCY_RETENTION, IdempotencyId, IdempotencyRecord, IdempotencyScope, idempotency_body,
@@ -44,9 +46,10 @@ pub use project::{
     PersonaChange, ProjectStore, RunCounts, SimulationChange, SimulationView, UsageKey, UsageRow,
 };
 pub use query::{
-    AgentSummary, ConversationCounts, ConversationSummary, CountedOutcome, EvaluatedConversation,
-    ExactFilter, ListAgents, ListConversations, ListSimulations, MAX_TURN_DELAY, ObjectiveCounts,
-    SimulationCounts, SimulationDetail, SimulationOrder, SimulationSummary, SortBy, TURN_SLICE,
+    AgentSummary, ConversationCounts, ConversationSummary, CountedOutcome, CreatedFilter,
+    EvaluatedConversation, ExactFilter, ListAgents, ListConversations, ListSimulations, MAX_TURN_DELAY,
+    ObjectiveCounts, SimulationCounts, SimulationDetail, SimulationOrder, SimulationSummary, SortBy,
+    TURN_SLICE,
 };
 pub use queue::{QueuedConversation, SimulationQueue, take_turns, turn_at};
 pub use size::WireSize;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
-    Agent, AgentId, Conversation, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
-    FaultSeverity, Metadata, Name, Objective, ObjectiveId, ObjectiveRef, Outcome, PageRequest, Persona,
-    Progress, Simulation, SimulationStatus,
+    Agent, AgentId, BatchId, Conversation, ConversationStatus, Direction, EndReason, Evaluation,
+    EvaluationStatus, FaultSeverity, Metadata, MonitorId, Name, Objective, ObjectiveId, ObjectiveRef,
+    Outcome, PageRequest, Persona, Progress, Simulation, SimulationStatus,
 };
 
 /// The sort order of projects, agents and objectives. Equal values are ordered by creation time, in the same
@@ -93,10 +93,25 @@ pub struct ListSimulations {
     pub status: Option<SimulationStatus>,
     /// Only simulations of this agent.
     pub agent_id: Option<AgentId>,
+    /// Only simulations of this batch.
+    pub batch_id: Option<BatchId>,
+    /// Only simulations of this monitor.
+    pub monitor_id: Option<MonitorId>,
+    /// Only simulations that were created in this time.
+    pub created: CreatedFilter,
     /// The order.
     pub order: SimulationOrder,
     /// The page.
     pub page: PageRequest,
+}
+
+/// A range of times of creation. Both bounds are exclusive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CreatedFilter {
+    /// Only what was created after this.
+    pub after: Option<Timestamp>,
+    /// Only what was created before this.
+    pub before: Option<Timestamp>,
 }
 
 /// A simulation with its agent and its pinned objectives, in the order of the request.

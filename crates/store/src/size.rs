@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use onerun_auth::{AddressAccess, AuditEntry, ProjectAccess, Scope};
 use onerun_domain::{
-    Agent, Conversation, Evaluation, Item, MessageText, Metadata, Monitor, MonitorRun, Name, NewPersonas,
-    Objective, Persona, PersonaDraft, Project,
+    Agent, Batch, Conversation, Evaluation, Item, MessageText, Metadata, Monitor, MonitorRun, Name,
+    NewPersonas, Objective, Persona, PersonaDraft, Project,
 };
 use serde_json::Value;
 
@@ -123,6 +123,8 @@ impl WireSize for SimulationSummary {
             + text(simulation.scenario.as_str())
             + metadata(&simulation.metadata)
             + optional_text(simulation.last_failure_reason.as_deref())
+            // The ids of batch and monitor.
+            + 2 * ID
             + agent(&self.agent)
     }
 }
@@ -166,6 +168,12 @@ impl WireSize for Monitor {
             + new.objective_ids.len() * ID
             + personas
             + models
+    }
+}
+
+impl WireSize for Batch {
+    fn wire_size(&self) -> usize {
+        FIXED + name(&self.name) + metadata(&self.metadata)
     }
 }
 

@@ -107,6 +107,7 @@ async fn every_function_has_the_rights_it_uses() {
     client.get(&project.path(&simulation, &format!("/evaluations/{judged}")), 200).await;
 
     monitors(&project, &cloud).await;
+    batches(&project, &cloud).await;
 
     let rotate = cloud.function("rotate_secret");
     let token = cloud.begin_rotation().await;
@@ -288,6 +289,51 @@ async fn monitors(project: &SdkProject, cloud: &Cloud) {
     assert_eq!(planned, ["2036-01-05T10:00:00.000000Z", "2036-01-05T09:00:00.000000Z"], "{runs}");
     client.send(Method::DELETE, &path(&one), None, 200).await;
     client.get(&path(&one), 404).await;
+}
+
+/// Every route of batches, and a batch from its creation over its cancel to its rerun.
+async fn batches(project: &SdkProject, cloud: &Cloud) {
+    let client = &project.client;
+    let path = |rest: &str| format!("/v1/{rest}?project_id={}", project.id);
+    let body = json!({
+        "name": "Refunds",
+        "defaults": {
+            "agent_id": project.agent,
+            "scenario": "A customer asks for a refund of a kettle that arrived broken.",
+            "target_conversations": 1,
+            "target_personas": 1,
+            "objective_ids": project.objectives,
+        },
+        "items": [{}, { "name": "Second" }, {}],
+        "max_in_flight": 2,
+    });
+    let keyed = client.with_header("idempotency-key", "batch");
+    let made = keyed.post(&path("simulations/batch"), &body, 202).await;
+    assert_eq!(keyed.post(&path("simulations/batch"), &body, 202).await, made);
+    let one = format!("batches/{}", id(&made));
+    for (by, dir) in [("created_at", "asc"), ("name", "desc")] {
+        client.get(&format!("{}&sort_by={by}&sort_dir={dir}", path("batches")), 200).await;
+    }
+    do_jobs(cloud).await;
+    let counts = async |status: &str| client.get(&path(&one), 200).await["counts"][status].clone();
+    assert_eq!((counts("in_progress").await, counts("queued").await), (json!(2), json!(1)));
+    let items = client.get(&path(&format!("{one}/items")), 200).await;
+    assert_eq!(items["data"][1]["simulation_id"], made["simulation_ids"][1]);
+    let first = made["simulation_ids"][0].as_str().unwrap();
+    client.post_empty(&project.path(first, "/cancel"), 200).await;
+    do_jobs(cloud).await;
+    assert_eq!((counts("in_progress").await, counts("canceled").await), (json!(2), json!(1)));
+    let canceled = client.post_empty(&path(&format!("{one}/cancel")), 200).await;
+    assert_eq!(canceled["status"], "canceled");
+    do_jobs(cloud).await;
+    assert_eq!(counts("canceled").await, json!(3));
+    let keyed = client.with_header("idempotency-key", "rerun");
+    let again = keyed.post_empty(&path(&format!("{one}/rerun")), 200).await;
+    assert_eq!(keyed.post_empty(&path(&format!("{one}/rerun")), 200).await, again);
+    do_jobs(cloud).await;
+    assert_eq!((counts("in_progress").await, counts("queued").await), (json!(2), json!(1)));
+    client.post_empty(&path(&format!("{one}/cancel")), 200).await;
+    do_jobs(cloud).await;
 }
 
 async fn simulate(project: &SdkProject, changes: Value) -> String {

@@ -39,7 +39,7 @@ impl Kind {
             "array" => Self::array(&schema["items"], number("minItems") == 0, length("maxItems")),
             "object" if name == "models" => Self::models(&schema["properties"]),
             // Its ids are those of one test.
-            "object" if name == "simulation" => Self::of_object(&[]),
+            "object" if ["simulation", "defaults"].contains(&name) => Self::of_object(&[]),
             "object" if name == "schedule" => Self::schedule(),
             "object" if name == "gate" => {
                 Self::of_object(&[r#"{"min_pass_rate": 1e-300}"#, r#"{"min_pass_rate": 1, "on": "rate"}"#])

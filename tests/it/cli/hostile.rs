@@ -142,7 +142,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 47] = [
+const COMMANDS: [(&str, bool); 53] = [
     ("projects list", true),
     ("projects get ID", true),
     ("projects create x", true),
@@ -169,6 +169,12 @@ const COMMANDS: [(&str, bool); 47] = [
     ("report SIMULATION --project ID", true),
     ("compare SIMULATION SIMULATION --project ID", true),
     ("export SIMULATION --format csv --project ID", true),
+    ("batches list --project ID", true),
+    ("batches get ID --project ID", true),
+    ("batches items ID --project ID", true),
+    ("batches wait ID --timeout 1 --project ID", true),
+    ("batches cancel ID --project ID", false),
+    ("batches rerun ID --project ID", false),
     ("monitors create x --agent ID --scenario y --personas 1 --project ID", true),
     ("monitors list --project ID", true),
     ("monitors show ID --project ID", true),
@@ -213,7 +219,8 @@ async fn no_command_prints_what_a_terminal_obeys_or_hides() {
         // Long words are broken over lines.
         let joined: String = shown.split_whitespace().collect();
         assert_eq!(joined.contains(SHOWN), shows, "{line}: {ran:?}");
-        let prints_no_answer = ["approve", "reject", "cancel", "wait", "pause", "resume", "run", "delete"];
+        let prints_no_answer =
+            ["approve", "reject", "cancel", "wait", "pause", "resume", "run", "rerun", "delete"];
         if !prints_no_answer.contains(&arguments[1]) {
             let line = line.replace("csv", "jsonl");
             let mut arguments: Vec<&str> = line.split(' ').collect();
@@ -376,9 +383,11 @@ async fn listed(group: &[&str]) -> Vec<String> {
 async fn every_command_is_tried_with_hostile_names() {
     let mut there_are = BTreeSet::new();
     for group in listed(&[]).await {
-        let single =
-            ["serve", "demo", "openapi", "worker", "run", "init", "schema", "report", "compare", "export"]
-                .contains(&group.as_str());
+        let single = [
+            "serve", "demo", "openapi", "worker", "run", "batch", "init", "schema", "report", "compare",
+            "export",
+        ]
+        .contains(&group.as_str());
         if single {
             there_are.insert(group);
         } else {
@@ -391,7 +400,7 @@ async fn every_command_is_tried_with_hostile_names() {
     let mut tried: BTreeSet<String> = asked.into_iter().collect();
     tried.extend(OWN.map(str::to_owned));
     tried.extend(
-        ["serve", "demo", "worker", "keys scan", "models check", "run", "init", "baseline approve"]
+        ["serve", "demo", "worker", "keys scan", "models check", "run", "batch", "init", "baseline approve"]
             .map(str::to_owned),
     );
     assert_eq!(there_are, tried);

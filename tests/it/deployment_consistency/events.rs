@@ -154,6 +154,10 @@ fn status(route: &Route) -> u16 {
     let has_ids = route.path.replace("{project_id}", "").contains('{');
     let names_agents =
         ["create_simulation", "create_monitor", "claim_conversations"].contains(&route.operation);
+    if route.operation == "create_batch" {
+        // It names agents, too, each in an item.
+        return 422;
+    }
     if has_ids || names_agents { 404 } else { route.status.as_u16() }
 }
 

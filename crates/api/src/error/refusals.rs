@@ -30,6 +30,9 @@ pub(super) fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::EvaluationRunUnfinished => (S::Conflict, "evaluation_run_unfinished"),
         Refusal::MonitorNotDue => (S::Conflict, "monitor_not_due"),
         Refusal::MonitorRunOver => (S::Conflict, "monitor_run_over"),
+        Refusal::BatchOver { .. } => (S::Conflict, "batch_over"),
+        Refusal::BatchStopping => (S::Conflict, "batch_stopping"),
+        Refusal::BatchItemSettled => (S::Conflict, "batch_item_settled"),
         Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
     }
 }

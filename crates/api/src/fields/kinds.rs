@@ -161,11 +161,7 @@ impl Field for Timestamp {
         let text = string(value, pointer, errors)?;
         let time = parse_time(&text);
         if time.is_none() {
-            errors.push(
-                pointer,
-                "must be a time of RFC 3339 with its offset, such as `2026-11-23T09:30:00Z`, from \
-                 `0001-01-01T00:00:00Z` to `9999-12-30T22:00:00Z`",
-            );
+            errors.push(pointer, NOT_A_TIME);
         }
         time
     }
@@ -175,9 +171,13 @@ impl Field for Timestamp {
     }
 }
 
+/// Why a text is not a time.
+pub(crate) const NOT_A_TIME: &str = "must be a time of RFC 3339 with its offset, such as `2026-11-23T09:30:00Z`, from \
+    `0001-01-01T00:00:00Z` to `9999-12-30T22:00:00Z`";
+
 /// Parses RFC 3339 from year 1 on. Jiff's own parser accepts more: other ISO 8601 forms, time zone names,
 /// negative years.
-pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     let form: String = text.chars().map(|char| if char.is_ascii_digit() { '0' } else { char }).collect();
     let (date, clock) = (form.get(..10)?, form.get(11..19)?);
     let separates = matches!(form.get(10..11)?, "T" | "t" | " ");

@@ -5,7 +5,9 @@ use onerun_auth::{
     Excess, InvalidCause, KeyChangeError, KeyId, NO_HASH, Preset, RateLimit, Refusal as AuthRefusal, Scope,
     ScopeSet,
 };
-use onerun_domain::{ApprovalStatus, ConversationStatus, ModelName, Refusal, Resource, SimulationStatus};
+use onerun_domain::{
+    ApprovalStatus, BatchStatus, ConversationStatus, ModelName, Refusal, Resource, SimulationStatus,
+};
 use onerun_engine::{ModelError, OperationError};
 use onerun_store::StoreError;
 use serde_json::{Value, json};
@@ -38,6 +40,8 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::SimulationNotOver { status: SimulationStatus::InProgress },
         Refusal::NothingToJudge,
         Refusal::TranscriptsDeleted { at: Timestamp::UNIX_EPOCH },
+        Refusal::BatchOver { status: BatchStatus::Completed },
+        Refusal::BatchStopping,
     ];
     let refusals = refusals.map(|refusal| ApiError::Operation(OperationError::Refused(refusal)));
     let replacement = KeyId::restore(NEW_KEY).unwrap_or(KeyId::ROOT);
@@ -61,6 +65,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         Resource::Conversation,
         Resource::Evaluation,
         Resource::Monitor,
+        Resource::Batch,
         Resource::Key,
     ];
     let not_found = not_found.map(ApiError::NotFound);
@@ -113,6 +118,7 @@ pub(crate) const OBJECTIVE: &str = "o5Rn64JfEuKx";
 pub(crate) const SIMULATION: &str = "sV1StGXR8Z5jdHi6BmyT0";
 pub(crate) const PERSONA: &str = "q9Yd7cJ2MvL0aWnEoRt4P";
 pub(crate) const MONITOR: &str = "m4Wf93TcNqRs";
+pub(crate) const BATCH: &str = "b6Tn82HkLqYd";
 pub(crate) const MONITOR_RUN: &str = "rK8pX2vTz6NcQwE1YbLs5";
 pub(crate) const KEY_ID: &str = "AAECAwQFBgcI";
 pub(crate) const NEW_KEY: &str = "hB2mQ9xTzL0v";
@@ -196,6 +202,21 @@ pub(crate) fn new_simulation_example() -> Value {
         "max_turns": 12,
         "objective_ids": [OBJECTIVE],
         "seed": 7,
+    })
+}
+
+pub(crate) fn new_batch_example() -> Value {
+    let mut defaults = new_simulation_example();
+    if let Some(defaults) = defaults.as_object_mut() {
+        defaults.remove("agent_id");
+    }
+    json!({
+        "name": "Refunds, all agents",
+        "defaults": defaults,
+        "items": [{ "agent_id": AGENT }, { "agent_id": AGENT, "max_turns": 12 }],
+        "max_in_flight": 10,
+        "max_in_flight_per_agent": 2,
+        "metadata": { "team": "qa" },
     })
 }
 

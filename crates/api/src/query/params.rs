@@ -1,14 +1,16 @@
 //! The parameters that several lists share: pages, filters, sort orders and words.
 
+use jiff::Timestamp;
 use onerun_auth::KeyStatus;
 use onerun_domain::{
-    AgentId, ConversationStatus, Direction, Limit, ObjectiveId, Outcome, PageRequest, ProjectId,
-    SimulationId, SimulationStatus, Start,
+    AgentId, BatchId, BatchItemStatus, ConversationStatus, Direction, Limit, MonitorId, ObjectiveId, Outcome,
+    PageRequest, ProjectId, SimulationId, SimulationStatus, Start,
 };
 use onerun_store::{ExactFilter, SortBy};
 use serde_json::{Value, json};
 
 use super::{DEFAULT_LIMIT, DEFAULT_LONG_LIMIT, MAX_LIMIT, MAX_OFFSET, Param, Reader};
+use crate::fields::{NOT_A_TIME, parse_time};
 
 /// A whole number from `MIN` to `MAX`.
 pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub(crate) u32);
@@ -180,7 +182,7 @@ macro_rules! statuses {
     )*};
 }
 
-statuses!(SimulationStatus, ConversationStatus, KeyStatus, Outcome);
+statuses!(SimulationStatus, ConversationStatus, KeyStatus, Outcome, BatchItemStatus);
 
 macro_rules! ids {
     ($($type:ident of $what:literal),*) => {$(
@@ -201,7 +203,19 @@ macro_rules! ids {
 
 ids!(
     AgentId of "an agent",
+    BatchId of "a batch",
+    MonitorId of "a monitor",
     ObjectiveId of "an objective",
     ProjectId of "a project",
     SimulationId of "a simulation"
 );
+
+impl Param for Timestamp {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_time(text).ok_or_else(|| NOT_A_TIME.to_owned())
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "format": "date-time" })
+    }
+}

@@ -49,6 +49,10 @@ struct SimulationFields {
     auto_approve: bool,
     /// The simulation that the personas were copied from; null otherwise.
     personas_from: Option<String>,
+    /// The batch that created the simulation; null otherwise.
+    batch_id: Option<String>,
+    /// The monitor that created the simulation; null otherwise.
+    monitor_id: Option<String>,
     /// The seed of everything that is generated.
     seed: u64,
     /// The models in force since the simulation was created.
@@ -81,6 +85,8 @@ impl From<Simulation> for SimulationFields {
             max_turns: simulation.max_turns.get(),
             auto_approve: simulation.auto_approve,
             personas_from: simulation.options.personas_from.map(|source| source.simulation.into()),
+            batch_id: simulation.options.batch.map(|item| item.batch.into()),
+            monitor_id: simulation.options.monitor_run.map(|run| run.monitor.into()),
             seed: simulation.seed.get(),
             models: (&simulation.options.models).into(),
             max_cost_usd: simulation.options.max_cost.map(NanoDollars::dollars),
@@ -150,6 +156,8 @@ impl Example for SimulationOut {
             fields.insert("max_cost_usd".to_owned(), json!(null));
             fields.insert("max_tokens".to_owned(), json!(null));
             fields.insert("personas_from".to_owned(), json!(null));
+            fields.insert("batch_id".to_owned(), json!(null));
+            fields.insert("monitor_id".to_owned(), json!(null));
             fields.insert("metadata".to_owned(), json!({}));
             fields.insert("objectives".to_owned(), json!([ObjectiveOut::example()]));
             fields.insert("created_at".to_owned(), json!(MADE));

@@ -11,9 +11,9 @@ use crate::{
     ProjectClient, SimulationClient,
     resource::{
         AlertRates, AuditOrder, ConversationStatus, CountedOutcome, EstimateRequest, Grants, KeyChange,
-        KeyFilter, KeyStatus, Label, MinPassRate, MonitorChange, MonitorGate, MonitorState, NewAgent, NewKey,
-        NewMonitor, NewObjective, NewPersona, NewSchedule, NewSimulation, Outcome, PageRequest, Projects,
-        RequestedModels, Rotation, SimulationStatus, Turn,
+        KeyFilter, KeyStatus, Label, MinPassRate, MonitorChange, MonitorGate, MonitorState, NewAgent,
+        NewBatch, NewKey, NewMonitor, NewObjective, NewPersona, NewSchedule, NewSimulation, Outcome,
+        PageRequest, Projects, RequestedModels, Rotation, SimulationFilter, SimulationStatus, Turn,
     },
     testing,
 };
@@ -161,6 +161,28 @@ async fn call_monitors(project: &ProjectClient, simulation: &NewSimulation) {
     let _ = project.list_monitor_runs("m", PageRequest::first(10)).await;
 }
 
+/// Calls the methods about batches.
+async fn call_batches(project: &ProjectClient) {
+    let settings = Map::from_iter([("agent_id".into(), "a".into())]);
+    let new = NewBatch {
+        name: "a".into(),
+        defaults: settings.clone(),
+        items: vec![settings.clone()],
+        max_in_flight: Some(10),
+        max_in_flight_per_agent: Some(2),
+        metadata: Map::from_iter([("team".into(), "qa".into())]),
+    };
+    let _ = project.create_batch(&new, None).await;
+    let _ = project.create_batch(&new, Some("key")).await;
+    let _ = project.list_batches(PageRequest::first(10)).await;
+    let _ = project.batch("b").await;
+    for status in [None, Some("failed")] {
+        let _ = project.list_batch_items("b", status, PageRequest::first(10)).await;
+    }
+    let _ = project.cancel_batch("b").await;
+    let _ = project.rerun_batch("b").await;
+}
+
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one call of each method")]
 async fn methods_send_requests_of_documented_operations() {
@@ -245,8 +267,16 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = project.simulations_named("a", page()).await;
     let _ = project.simulations_in_progress("a", page()).await;
     let _ = project.simulations_of_agent("a", SimulationStatus::Pending, page()).await;
-    let _ = project.list_simulations(Some(SimulationStatus::Failed), page()).await;
+    let wanted = SimulationFilter {
+        status: Some(SimulationStatus::Failed),
+        batch_id: Some("b".into()),
+        monitor_id: Some("m".into()),
+        created_after: Some("2026-11-23T09:30:00Z".into()),
+        created_before: Some("2026-11-24T09:30:00Z".into()),
+    };
+    let _ = project.list_simulations(&wanted, page()).await;
     call_monitors(&project, &new_simulation).await;
+    call_batches(&project).await;
     let _ = simulation.get().await;
     let _ = simulation.cancel().await;
     let _ = simulation.results().await;

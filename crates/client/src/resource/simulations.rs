@@ -106,6 +106,21 @@ pub struct NewPersona {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// Which simulations are listed: those that match every field that is set.
+#[derive(Clone, Debug, Default)]
+pub struct SimulationFilter {
+    /// Simulations with this status.
+    pub status: Option<SimulationStatus>,
+    /// Simulations of this batch.
+    pub batch_id: Option<String>,
+    /// Simulations of this monitor.
+    pub monitor_id: Option<String>,
+    /// Simulations created after this time (RFC 3339).
+    pub created_after: Option<String>,
+    /// Simulations created before this time (RFC 3339).
+    pub created_before: Option<String>,
+}
+
 /// A simulation.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Simulation {

@@ -1,15 +1,19 @@
 //! Simulations: entries in the project's partition, from which lists are read, the simulation itself in its own
 //! partition, and its counts in those of its shards.
 
-use std::{cmp::Reverse, collections::VecDeque};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, VecDeque},
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
     Agent, AgentId, Direction, Job, Objective, ObjectiveRef, Page, PageRequest, PersonaDraft, Position,
-    Simulation, SimulationId, SimulationStatus, Start,
+    Simulation, SimulationId, SimulationStatus, Start, later,
 };
 use onerun_store::{
-    ChangeError, Decide, IdempotencyRecord, ListSimulations, PageBuilder, QueuedConversation,
+    ChangeError, CreatedFilter, Decide, IdempotencyRecord, ListSimulations, PageBuilder, QueuedConversation,
     SimulationChange, SimulationCounts, SimulationDetail, SimulationOrder, SimulationQueue,
     SimulationSummary, SimulationView, StoreError, position, read_position, take_turns, turn_at,
 };
@@ -21,7 +25,7 @@ use crate::{
     idempotency,
     item::{self, AGENT, FACETS, FOLDED, Item, REVISION, STATUS},
     jobs,
-    keys::{self, Key},
+    keys::{self, Key, LAST},
     lists::{self, Entries, GROUP, overfull, push_all},
     overdue,
     query::{Entry, Index, Query},
@@ -41,7 +45,7 @@ fn entries(table: ProjectTable<'_>, simulation: &Simulation) -> Vec<Write> {
     let entry = |index, text: String| {
         entry(WHAT, table.project.as_str(), index, &text, format!("simulation#{id}"))
             .set(FOLDED, item::text(folded.clone()))
-            .set(FACETS, item::texts(keys::facets(&simulation.name, &simulation.metadata)))
+            .set(FACETS, item::texts(facets(simulation)))
             .set(AGENT, item::text(simulation.agent_id.as_str()))
     };
     vec![
@@ -51,6 +55,14 @@ fn entries(table: ProjectTable<'_>, simulation: &Simulation) -> Vec<Write> {
             .set(STATUS, item::text(status)),
         entry(Index::Status, format!("simulation#{status}#{created}#{id}")),
     ]
+}
+
+fn facets(simulation: &Simulation) -> BTreeSet<String> {
+    let batch = simulation.options.batch.as_ref().map(|item| &item.batch);
+    let monitor = simulation.options.monitor_run.as_ref().map(|run| &run.monitor);
+    let mut facets = keys::facets(&simulation.name, &simulation.metadata);
+    facets.extend(keys::origin_facets(batch, monitor));
+    facets
 }
 
 fn put(table: ProjectTable<'_>, simulation: &Simulation, pinned: &[ObjectiveRef]) -> Write {
@@ -131,6 +143,9 @@ pub(super) async fn list(
     table: ProjectTable<'_>,
     list: &ListSimulations,
 ) -> Result<Page<SimulationSummary>, StoreError> {
+    if created(list).is_some_and(|(first, last)| first > last) {
+        return Ok(PageBuilder::new(list.page.limit).finish());
+    }
     let query = match list.order {
         SimulationOrder::LongestWaiting => return longest_waiting(table, list).await,
         SimulationOrder::Status(direction) => in_status(table, list, list.status, direction),
@@ -140,8 +155,39 @@ pub(super) async fn list(
         SimulationOrder::CreatedAt(direction) => all(table, list, Index::Made, direction),
         SimulationOrder::Name(direction) => all(table, list, Index::Name, direction),
     };
-    let entries = Entries::new(table.database, query, &list.page)?;
+    let mut entries = Entries::new(table.database, query, &list.page)?;
+    if let Some((first, last)) = created(list) {
+        entries = entries.only(move |entry| {
+            created_at(&entry.sort).is_some_and(|created| (first.as_str()..=last.as_str()).contains(&created))
+        });
+    }
     fill(table, entries, PageBuilder::new(list.page.limit)).await
+}
+
+/// The first and the last time of creation of a list, in the form of keys; `None` without a filter.
+fn created(list: &ListSimulations) -> Option<(String, String)> {
+    let CreatedFilter { after, before } = list.created;
+    if after.is_none() && before.is_none() {
+        return None;
+    }
+    let microsecond = SignedDuration::from_micros(1);
+    let first = after.map_or(Timestamp::UNIX_EPOCH, |after| later(after, microsecond));
+    let last = before.map_or(Timestamp::MAX, |before| later(before, -microsecond));
+    Some((keys::time(first), keys::time(last)))
+}
+
+/// The time of creation in an entry, which ends with it and the id.
+fn created_at(sort: &str) -> Option<&str> {
+    let (rest, _) = sort.rsplit_once('#')?;
+    rest.get(rest.len().checked_sub(keys::time(Timestamp::UNIX_EPOCH).len())?..)
+}
+
+/// Restricts a query to the times of creation of a list, which follow the prefix in its index.
+fn in_time(query: Query, prefix: &str, list: &ListSimulations) -> Query {
+    match created(list) {
+        Some((first, last)) => query.between(format!("{prefix}{first}"), format!("{prefix}{last}{LAST}")),
+        None => query.beginning(prefix),
+    }
 }
 
 /// Adds the simulations of entries to a page.
@@ -187,7 +233,11 @@ fn no_agent() -> StoreError {
 /// All matches of the list, by time of creation or by name.
 fn all(table: ProjectTable<'_>, list: &ListSimulations, index: Index, direction: Direction) -> Query {
     let status = list.status.map(|status| status.as_str().to_owned());
-    narrowed(table, list).by(index, direction).beginning("simulation#").equal(STATUS, status)
+    let query = narrowed(table, list).by(index, direction).equal(STATUS, status);
+    match index {
+        Index::Made => in_time(query, "simulation#", list),
+        _ => query.beginning("simulation#"),
+    }
 }
 
 /// Matches in one status, or all in the order of their status.
@@ -197,11 +247,11 @@ fn in_status(
     status: Option<SimulationStatus>,
     direction: Direction,
 ) -> Query {
-    let prefix = match status {
-        Some(status) => format!("simulation#{}#", status.as_str()),
-        None => "simulation#".into(),
-    };
-    narrowed(table, list).by(Index::Status, direction).beginning(prefix)
+    let query = narrowed(table, list).by(Index::Status, direction);
+    match status {
+        Some(status) => in_time(query, &format!("simulation#{}#", status.as_str()), list),
+        None => query.beginning("simulation#"),
+    }
 }
 
 fn narrowed(table: ProjectTable<'_>, list: &ListSimulations) -> Query {
@@ -209,6 +259,7 @@ fn narrowed(table: ProjectTable<'_>, list: &ListSimulations) -> Query {
         .equal(AGENT, list.agent_id.as_ref().map(|id| id.as_str().to_owned()))
         .containing(FOLDED, list.name.as_deref().map(keys::fold))
         .having(FACETS, keys::wanted(&list.exact))
+        .having(FACETS, keys::origin_facets(list.batch_id.as_ref(), list.monitor_id.as_ref()))
 }
 
 fn id(key: &Key) -> Result<SimulationId, StoreError> {

@@ -152,6 +152,10 @@ pub(super) fn list(
     let candidates = Query::new("simulations", "project_id = ?1", of_project)
         .and("status = {}", list.status.map(|status| status.as_str().to_owned()))
         .and("agent_id = {}", list.agent_id.as_ref().map(|id| id.as_str().to_owned()))
+        .and("batch_id = {}", list.batch_id.as_ref().map(|id| id.as_str().to_owned()))
+        .and("monitor_id = {}", list.monitor_id.as_ref().map(|id| id.as_str().to_owned()))
+        .and("created_at > {}", list.created.after.map(micros))
+        .and("created_at < {}", list.created.before.map(micros))
         .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
         .exactly(&list.exact)
         .candidates(tables.connection, "simulation", &order(list.order), &list.page)?;

@@ -14,19 +14,21 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::ProjectAccess;
 use onerun_domain::{
-    AgeGroup, Agent, AgentId, ApprovalStatus, Conversation, ConversationId, Criteria, EndReason, Evaluation,
-    EvaluationDetails, EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_LOST_ATTEMPTS,
-    MaxTurns, MessageText, Metadata, ModelName, MonitorId, MonitorRunId, MonitorRunRef, Name, NanoDollars,
-    Objective, ObjectiveId, Outcome, Page, PageRequest, Persona, PersonaAttributes, PersonaFault, PersonaId,
-    PersonaSource, Progress, Project, ProjectId, Random, Refusal, Role, Scenario, Score, Seed, Simulation,
-    SimulationId, SimulationModels, SimulationOptions, SimulationStatus, Start, Target, TurnClaim, TurnToken,
+    AgeGroup, Agent, AgentId, ApprovalStatus, BatchId, BatchRef, Conversation, ConversationId, Criteria,
+    EndReason, Evaluation, EvaluationDetails, EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind,
+    Limit, MAX_LOST_ATTEMPTS, MaxTurns, MessageText, Metadata, ModelName, MonitorId, MonitorRunId,
+    MonitorRunRef, Name, NanoDollars, Objective, ObjectiveId, Outcome, Page, PageRequest, Persona,
+    PersonaAttributes, PersonaFault, PersonaId, PersonaSource, Progress, Project, ProjectId, Random, Refusal,
+    Role, Scenario, Score, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions,
+    SimulationStatus, Start, Target, TurnClaim, TurnToken,
 };
 use tokio::sync::Barrier;
 
 use crate::{
-    ChangeError, ClaimedJob, ConversationChange, ConversationSummary, ConversationView, Decision,
-    EvaluatedConversation, ExactFilter, ListAgents, ListConversations, ListSimulations, ProjectStore,
-    SimulationChange, SimulationOrder, SimulationView, SortBy, Store, StoreError, StoredReply, StoredTurn,
+    ChangeError, ClaimedJob, ConversationChange, ConversationSummary, ConversationView, CreatedFilter,
+    Decision, EvaluatedConversation, ExactFilter, ListAgents, ListConversations, ListSimulations,
+    ProjectStore, SimulationChange, SimulationOrder, SimulationView, SortBy, Store, StoreError, StoredReply,
+    StoredTurn,
 };
 
 /// The length of a lease.
@@ -219,6 +221,11 @@ impl TestProject {
                     monitor: MonitorId::generate(self.fixture.random()),
                     run: MonitorRunId::generate(self.fixture.random()),
                 }),
+                batch: Some(BatchRef {
+                    batch: BatchId::generate(self.fixture.random()),
+                    index: 999,
+                    attempt: u32::MAX,
+                }),
             },
             metadata: Metadata::default(),
             status: SimulationStatus::Pending,
@@ -312,6 +319,9 @@ impl TestProject {
 /// A request for every simulation.
 pub(super) fn all_simulations(order: SimulationOrder) -> ListSimulations {
     ListSimulations {
+        batch_id: None,
+        monitor_id: None,
+        created: CreatedFilter::default(),
         name: None,
         exact: ExactFilter::default(),
         status: None,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
-    ConversationId, EvaluationRunId, Job, JobId, JobKind, MonitorId, MonitorRunId, PersonaId, ProjectId,
-    SimulationId, Work,
+    BatchId, BatchRef, ConversationId, EvaluationRunId, Job, JobId, JobKind, MonitorId, MonitorRunId,
+    PersonaId, ProjectId, SimulationId, Work,
 };
 
 use super::fixture::{Fixture, LEASE, all, at_once, both, in_pages};
@@ -71,6 +71,7 @@ pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
     let run = EvaluationRunId::generate(fixture.random());
     let monitor = MonitorId::generate(fixture.random());
     let monitor_run = MonitorRunId::generate(fixture.random());
+    let batch = BatchId::generate(fixture.random());
     let project = ProjectId::generate(fixture.random());
     for work in [
         Work::StartSimulation { simulation: simulation.clone() },
@@ -99,6 +100,11 @@ pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
             run: monitor_run.clone(),
         },
         Work::FinishMonitorRun { simulation: simulation.clone(), monitor, run: monitor_run },
+        Work::AdvanceBatch { batch: batch.clone() },
+        Work::SettleBatchItem {
+            simulation: simulation.clone(),
+            item: BatchRef { batch, index: 999, attempt: u32::MAX },
+        },
         Work::JudgeAgain { simulation, run, conversation },
     ] {
         let job = Job::new(project.clone(), work);

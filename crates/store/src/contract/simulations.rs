@@ -1,6 +1,6 @@
 //! Simulations: stored, listed, changed.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
     Agent, Direction, Job, MaxTurns, Metadata, Name, Objective, Refusal, Scenario, Seed, Simulation,
     SimulationId, SimulationStatus, Target, Work,
@@ -11,8 +11,8 @@ use super::fixture::{
     odd_texts, part, refusal, target,
 };
 use crate::{
-    ExactFilter, ListSimulations, MAX_TURN_DELAY, SimulationChange, SimulationDetail, SimulationOrder,
-    SimulationView,
+    CreatedFilter, ExactFilter, ListSimulations, MAX_TURN_DELAY, SimulationChange, SimulationDetail,
+    SimulationOrder, SimulationView,
 };
 
 const OLDEST_FIRST: SimulationOrder = SimulationOrder::CreatedAt(Direction::Ascending);
@@ -496,4 +496,78 @@ pub async fn simulations_are_filtered_exactly_by_name_and_metadata(fixture: &Fix
     let order = SimulationOrder::CreatedAt(Direction::Ascending);
     let none = project.simulation_list(order, |list| ListSimulations { exact, status, ..list }).await;
     assert_eq!(none, []);
+}
+
+/// Simulations are listed by their batch, by their monitor and by the time of their creation, in every order, with
+/// pages that neither overlap nor skip.
+pub async fn simulations_are_filtered_by_origin_and_creation(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    let start = fixture.now();
+    let second = |number: i64| start + SignedDuration::from_secs(number);
+    let mut added = Vec::new();
+    for number in 0..9 {
+        let simulation = project.simulation(&agent);
+        let status = if number % 2 == 0 { SimulationStatus::InProgress } else { SimulationStatus::Pending };
+        added.push(Simulation {
+            name: name(["b#9", "A", "c"][number % 3]),
+            status,
+            created_at: second(number.try_into().unwrap()),
+            ..simulation
+        });
+    }
+    let (batch, run) = (added[0].options.batch.clone(), added[0].options.monitor_run.clone());
+    for number in [3, 4, 7] {
+        added[number].options.batch.clone_from(&batch);
+        added[number + 1].options.monitor_run.clone_from(&run);
+    }
+    added[1].options.batch = None;
+    added[1].options.monitor_run = None;
+    for simulation in &added {
+        project.add_simulation(simulation.clone()).await;
+    }
+    let found = async |narrow: &(dyn Fn(ListSimulations) -> ListSimulations + Sync)| {
+        let mut found = Vec::new();
+        for order in [
+            OLDEST_FIRST,
+            SimulationOrder::CreatedAt(Direction::Descending),
+            SimulationOrder::Name(Direction::Ascending),
+            SimulationOrder::Status(Direction::Descending),
+            SimulationOrder::LongestWaiting,
+        ] {
+            let list = |page| narrow(ListSimulations { page, ..all_simulations(order) });
+            let pages = in_pages(2, async |page| project.store.simulations(list(page)).await.unwrap()).await;
+            let place = |id: &SimulationId| added.iter().position(|one| one.id == *id).unwrap();
+            let mut places: Vec<_> = pages.iter().map(|summary| place(&summary.simulation.id)).collect();
+            places.sort_unstable();
+            found.push(places);
+        }
+        found.dedup();
+        assert_eq!(found.len(), 1, "the order changes what is found: {found:?}");
+        found.remove(0)
+    };
+    let batch_id = batch.map(|item| item.batch);
+    let monitor_id = run.map(|run| run.monitor);
+    let of_batch = |list| ListSimulations { batch_id: batch_id.clone(), ..list };
+    let of_monitor = |list| ListSimulations { monitor_id: monitor_id.clone(), ..list };
+    assert_eq!(found(&of_batch).await, [0, 3, 4, 7]);
+    assert_eq!(found(&of_monitor).await, [0, 4, 5, 8]);
+    assert_eq!(found(&|list| of_monitor(of_batch(list))).await, [0, 4]);
+    let between = |after: Option<i64>, before: Option<i64>| {
+        let created = CreatedFilter { after: after.map(second), before: before.map(second) };
+        move |list| ListSimulations { created, ..list }
+    };
+    assert_eq!(found(&between(Some(2), None)).await, [3, 4, 5, 6, 7, 8]);
+    assert_eq!(found(&between(None, Some(2))).await, [0, 1]);
+    assert_eq!(found(&between(Some(2), Some(6))).await, [3, 4, 5]);
+    assert_eq!(found(&between(Some(2), Some(3))).await, [] as [usize; 0]);
+    assert_eq!(found(&between(Some(6), Some(2))).await, [] as [usize; 0]);
+    assert_eq!(found(&|list| of_batch(between(Some(2), Some(7))(list))).await, [3, 4]);
+    let running = |list| ListSimulations { status: Some(SimulationStatus::InProgress), ..list };
+    assert_eq!(found(&|list| running(between(Some(2), Some(7))(list))).await, [4, 6]);
+    let extremes = CreatedFilter { after: Some(Timestamp::MIN), before: Some(Timestamp::MAX) };
+    assert_eq!(found(&|list| ListSimulations { created: extremes, ..list }).await.len(), 9);
+    let other = fixture.new_project().await;
+    let foreign = other.store.simulations(of_batch(all_simulations(OLDEST_FIRST))).await.unwrap();
+    assert_eq!(foreign.data, []);
 }

@@ -7,6 +7,7 @@ fn every_case_is_in_the_macro() {
     let groups = [
         ("agents", include_str!("agents.rs")),
         ("audit", include_str!("audit.rs")),
+        ("batches", include_str!("batches.rs")),
         ("conversations", include_str!("conversations.rs")),
         ("evaluation_runs", include_str!("evaluation_runs.rs")),
         ("idempotency", include_str!("idempotency.rs")),
