@@ -10,6 +10,7 @@ fn every_case_is_in_the_macro() {
         ("batches", include_str!("batches.rs")),
         ("conversations", include_str!("conversations.rs")),
         ("evaluation_runs", include_str!("evaluation_runs.rs")),
+        ("hot_path", include_str!("hot_path.rs")),
         ("idempotency", include_str!("idempotency.rs")),
         ("isolation", include_str!("isolation.rs")),
         ("jobs", include_str!("jobs.rs")),
