@@ -50,9 +50,9 @@
 //! A partition takes 1,000 writes and 3,000 reads of a unit a second. So nothing that grows with the conversations of a
 //! simulation, or with the requests of a stack, has one partition: a conversation has its own, what all of a
 //! simulation's conversations write is in shards by the hash of their ids, and each job has its own. Personas' numbers
-//! are written once for each persona, which takes a model's answer. Simulations, agents, objectives, monitors and batches of a
-//! project share one partition, which only requests that create or change them write. Without local indexes DynamoDB
-//! splits a partition that grows, so none is full at 10 GB.
+//! are written once for each persona, which takes a model's answer. Simulations, agents, objectives, monitors and
+//! batches of a project share one partition, which only requests that create or change them write. Without local
+//! indexes DynamoDB splits a partition that grows, so none is full at 10 GB.
 //!
 //! Everything below a simulation is found without a scan: its shards and queues by their numbers, its conversations by
 //! their entries, and its evaluation runs by theirs.

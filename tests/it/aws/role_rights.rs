@@ -112,3 +112,45 @@ async fn moved_entries_need_only_the_rights_of_their_functions() {
     client.get("/v1/audit", 200).await;
     roles.check("list_audit");
 }
+
+#[tokio::test]
+async fn batches_need_only_the_rights_of_their_functions() {
+    let (app, meter) = TestApp::metered().await;
+    let roles = Roles { rights: Template::rights(), meter };
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Is kind", "The agent is kind.").await;
+    let source = project.simulate(json!({})).await;
+    roles.meter.take_calls();
+
+    let client = project.client.with_header("idempotency-key", "nightly");
+    let defaults = project.wanted(json!({ "objective_ids": [objective], "target_conversations": 1 }));
+    let body = json!({
+        "name": "Nightly", "defaults": defaults, "items": [{}, { "personas_from": source }, {}], "max_in_flight": 2,
+    });
+    let created = client.post(&project.path("/simulations/batch"), &body, 202).await;
+    roles.check("create_batch");
+    client.post(&project.path("/simulations/batch"), &body, 202).await;
+    roles.check("create_batch");
+    app.run_jobs().await;
+    roles.check("run_jobs");
+    let batch = |rest: &str| project.path(&format!("/batches/{}{rest}", id(&created)));
+    project.client.get(&batch(""), 200).await;
+    roles.check("get_batch");
+    project.client.get(&batch("/items"), 200).await;
+    roles.check("list_batch_items");
+    for sort in ["created_at", "name"] {
+        project.get(&format!("/batches?sort_by={sort}")).await;
+        roles.check("list_batches");
+    }
+    let batch_id = id(&created);
+    project.get(&format!("/simulations?batch_id={batch_id}&created_after=2020-01-01T00:00:00Z")).await;
+    roles.check("list_simulations");
+    project.order(&text(&created["simulation_ids"], 0), "cancel", 200).await;
+    roles.check("cancel_simulation");
+    app.run_jobs().await;
+    roles.check("run_jobs");
+}
+
+fn text(list: &Value, place: usize) -> String {
+    list[place].as_str().expect("a text").to_owned()
+}
