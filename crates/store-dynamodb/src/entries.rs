@@ -1,7 +1,7 @@
 //! Entries of lists, as they are written.
 //!
 //! An entry is an item whose sort key is the order of a list. It names its row, and has the attributes that the list
-//! filters by. It is written in the transaction that writes the row, and moves only when what it sorts by changes.
+//! filters by. It is written in the transaction that writes the row, and moves when its text changes.
 
 use crate::{
     item::{self, ROW},

@@ -48,11 +48,11 @@
 //! | | `start` | says that the trail has begun |
 //!
 //! A partition takes 1,000 writes and 3,000 reads of a unit a second. So nothing that grows with the conversations of a
-//! simulation, or with the requests of a stack, has one partition: a conversation has its own, what all of a
-//! simulation's conversations write is in shards by the hash of their ids, and each job has its own. Personas' numbers
-//! are written once for each persona, which takes a model's answer. Simulations, agents, objectives, monitors and
-//! batches of a project share one partition, which only requests that create or change them write. Without local
-//! indexes DynamoDB splits a partition that grows, so none is full at 10 GB.
+//! simulation, or with the requests of a stack, has one partition. Each conversation and each job has its own. Counts
+//! and entries, which all conversations of a simulation write, are in shards by the hash of the conversation's id.
+//! Personas' numbers are written once for each persona, whose generation takes a model seconds. Simulations, agents,
+//! objectives, monitors and batches of a project share one partition, which only requests that create or change them
+//! write. Without local indexes DynamoDB splits a partition that grows, so none is full at 10 GB.
 //!
 //! Everything below a simulation is found without a scan: its shards and queues by their numbers, its conversations by
 //! their entries, and its evaluation runs by theirs.
@@ -71,7 +71,7 @@
 //! A list is read from *entries*: items in the list's partition whose sort key is an order's name, `#`, and the text
 //! that sorts. An entry names its row, and has the attributes that the list filters by. It is written in the
 //! transaction that writes the row, so a list, which is read consistently, shows what was written before the request.
-//! An entry is written once, and moves only when what it sorts by changes.
+//! It is written again when one of its attributes changes, and moves when its text changes.
 //!
 //! | order | sorts | filters |
 //! |---|---|---|
@@ -85,7 +85,7 @@
 //! transcripts are not deleted, and next planned times of monitors.
 //!
 //! Alternatives were local indexes, which bind all that they sort to one partition that DynamoDB cannot split, and
-//! global indexes, which lag: a worker would not see what was just queued, nor a user what was just created. An entry
+//! global indexes, which lag: workers and users would not see new conversations for a moment. An entry
 //! costs about what an index would.
 //!
 //! The conversations and personas of a simulation are listed from all its shards at once, and merged. A conversation's
@@ -204,8 +204,13 @@
 //! nothing. A conversation remembers the random names of its last eight writes, by which a write that is repeated
 //! after a lost answer recognizes itself.
 //!
-//! A simulation may be cancelled between the decision about a turn and its write. The turn is then written as if it had
-//! come before. Whatever moves a count, such as a start or an end, checks the simulation's revision.
+//! The completion of a turn is decided from the state that the claim has read and written, if the same process claimed
+//! it: neither conversation nor simulation is read again. The conversation's counter shard, which has the simulation's
+//! revision, is read while the messages are put. If it has another revision than the claim saw, the completion is
+//! decided again.
+//!
+//! A simulation may be cancelled between the last look at it and the write of a turn. The turn is then written as if it
+//! had come before. Whatever moves a count, such as a start or an end, checks the simulation's revision.
 //!
 //! The lease of a conversation is renewed by both writes. Its *mark* in `by-due` stays: it says when the tick looks
 //! at the conversation, and the tick moves it if the lease is longer by then. So an entry of that index is written

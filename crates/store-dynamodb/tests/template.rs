@@ -18,8 +18,6 @@ struct Shape {
     attributes: BTreeMap<String, String>,
     keys: BTreeMap<String, Vec<(String, String)>>,
     projections: BTreeMap<String, (String, Vec<String>)>,
-    /// The local indexes.
-    local: Vec<String>,
     stream: String,
     billing: String,
 }
@@ -41,22 +39,14 @@ fn made(table: &TableDescription) -> Shape {
             .collect(),
         keys: [("table".to_owned(), keys(table.key_schema()))].into(),
         projections: BTreeMap::new(),
-        local: Vec::new(),
         stream: table.stream_specification().unwrap().stream_view_type.as_ref().unwrap().to_string(),
         billing: table.billing_mode_summary().unwrap().billing_mode.as_ref().unwrap().to_string(),
     };
-    for index in table.local_secondary_indexes() {
-        let name = index.index_name.clone().unwrap();
-        shape.keys.insert(name.clone(), keys(index.key_schema()));
-        shape.projections.insert(name.clone(), projection(index.projection()));
-        shape.local.push(name);
-    }
     for index in table.global_secondary_indexes() {
         let name = index.index_name.clone().unwrap();
         shape.keys.insert(name.clone(), keys(index.key_schema()));
         shape.projections.insert(name, projection(index.projection()));
     }
-    shape.local.sort();
     shape
 }
 
@@ -75,25 +65,19 @@ fn deployed(table: &Value) -> Shape {
             .collect(),
         keys: [("table".to_owned(), keys(table))].into(),
         projections: BTreeMap::new(),
-        local: Vec::new(),
         stream: text(&table["StreamSpecification"]["StreamViewType"]),
         billing: text(&table["BillingMode"]),
     };
-    for kind in ["LocalSecondaryIndexes", "GlobalSecondaryIndexes"] {
-        for index in list(&table[kind]) {
-            let name = text(&index["IndexName"]);
-            shape.keys.insert(name.clone(), keys(&index));
-            let projection = &index["Projection"];
-            let attributes = projection.get("NonKeyAttributes").map(list).unwrap_or_default();
-            let mut attributes: Vec<_> = attributes.iter().map(text).collect();
-            attributes.sort();
-            shape.projections.insert(name.clone(), (text(&projection["ProjectionType"]), attributes));
-            if kind == "LocalSecondaryIndexes" {
-                shape.local.push(name);
-            }
-        }
+    assert!(table.get("LocalSecondaryIndexes").is_none(), "they bind a list to one partition");
+    for index in list(&table["GlobalSecondaryIndexes"]) {
+        let name = text(&index["IndexName"]);
+        shape.keys.insert(name.clone(), keys(&index));
+        let projection = &index["Projection"];
+        let attributes = projection.get("NonKeyAttributes").map(list).unwrap_or_default();
+        let mut attributes: Vec<_> = attributes.iter().map(text).collect();
+        attributes.sort();
+        shape.projections.insert(name, (text(&projection["ProjectionType"]), attributes));
     }
-    shape.local.sort();
     shape
 }
 

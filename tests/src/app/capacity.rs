@@ -1,7 +1,6 @@
 //! The write units of a call, by AWS's rules: an item costs a unit for each started KiB of its larger image, twice as
 //! much in a transaction, also if it is only checked. An index costs the same for each entry that is added, removed or
-//! changed, and for both entries if its key changes. A local index is written by the transaction itself, a global one
-//! afterwards.
+//! changed, and for both entries if its key changes, also after a transaction.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/capacity-unit-consumption.html>
 
@@ -59,9 +58,7 @@ pub(super) fn table(input: &Value) -> String {
 
 #[derive(Debug)]
 struct Index {
-    is_local: bool,
     keys: Vec<String>,
-    projected: Vec<String>,
 }
 
 /// The indexes of a table.
@@ -71,21 +68,12 @@ pub(super) struct Indexes(Vec<Index>);
 impl Indexes {
     pub(super) fn read(table: &Value) -> Self {
         let mut indexes = Vec::new();
-        for (kind, is_local) in [("LocalSecondaryIndexes", true), ("GlobalSecondaryIndexes", false)] {
-            for index in table[kind].as_array().into_iter().flatten() {
-                assert_ne!(index["Projection"]["ProjectionType"], "ALL", "not known here");
-                let texts = |list: &Value, name: &str| -> Vec<String> {
-                    let list = list.as_array().into_iter().flatten();
-                    let text =
-                        |one: &Value| one.get(name).unwrap_or(one).as_str().expect("a text").to_owned();
-                    list.map(text).collect()
-                };
-                indexes.push(Index {
-                    is_local,
-                    keys: texts(&index["KeySchema"], "AttributeName"),
-                    projected: texts(&index["Projection"]["NonKeyAttributes"], ""),
-                });
-            }
+        assert_eq!(table.get("LocalSecondaryIndexes"), None, "not known here");
+        for index in table["GlobalSecondaryIndexes"].as_array().into_iter().flatten() {
+            assert_eq!(index["Projection"]["ProjectionType"], "KEYS_ONLY", "not known here");
+            let keys = index["KeySchema"].as_array().into_iter().flatten();
+            let name = |key: &Value| key["AttributeName"].as_str().expect("a text").to_owned();
+            indexes.push(Index { keys: keys.map(name).collect() });
         }
         Self(indexes)
     }
@@ -109,8 +97,7 @@ impl Indexes {
                 let changed = index.units(before, after);
                 let entry = index.entry(after).or_else(|| index.entry(before));
                 if let Some(entry) = entry.filter(|_| changed > 0) {
-                    let units = if index.is_local { changed * factor } else { changed };
-                    consumed.push((partition(&entry, &index.keys[0]), units));
+                    consumed.push((partition(&entry, &index.keys[0]), changed));
                 }
             }
         }
@@ -125,7 +112,7 @@ impl Index {
             return None;
         }
         let own = ["pk", "sk"].map(str::to_owned);
-        let names = own.iter().chain(&self.keys).chain(&self.projected);
+        let names = own.iter().chain(&self.keys);
         Some(names.filter_map(|name| Some((name.clone(), item.get(name)?.clone()))).collect())
     }
 
