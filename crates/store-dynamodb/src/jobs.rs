@@ -139,7 +139,7 @@ pub(crate) async fn send_again(
             let write = Write::update(WHAT, job.key)
                 .set(DUE, item::text(due))
                 .set(SHARD, item::text(shard))
-                .if_equal(DUE, item::text(job.due));
+                .if_equal(DUE, item::text(job.order));
             // If the condition fails, the job was claimed or completed meanwhile.
             database.update(&write).await.map(|changed| matches!(changed, Changed::Yes(_)))
         })
@@ -152,7 +152,8 @@ pub(crate) async fn send_again(
 /// A job that is due.
 struct Due {
     key: Key,
-    due: String,
+    /// The text that sorts.
+    order: String,
     added: String,
     project: String,
     /// When the last message was sent. `None` for retries and claims, which have none yet.
@@ -217,8 +218,8 @@ impl Due {
     /// From a job's item, or its index entry.
     fn read(item: &Item) -> Result<Self, StoreError> {
         let key = Key { partition: item.text(item::PARTITION)?.into(), sort: item.text(item::SORT)?.into() };
-        let due = item.text(DUE)?.to_owned();
-        let mut parts = due.split('#');
+        let order = item.text(DUE)?.to_owned();
+        let mut parts = order.split('#');
         let is_later = parts.next() == Some("1");
         if is_later {
             parts.next();
@@ -226,7 +227,7 @@ impl Due {
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let (added, project) = (part(), part());
         let sent = (!is_later).then(|| parts.next().unwrap_or(&added).to_owned());
-        Ok(Self { key, due, added, project, sent })
+        Ok(Self { key, order, added, project, sent })
     }
 
     fn kind(&self) -> JobKind {
@@ -247,7 +248,7 @@ pub(crate) async fn claim_one(
         let Some(item) = database.get(WHAT, &Key::job(id)).await? else { return Ok(None) };
         let job = Due::read(&item)?;
         // Jobs that are due at once sort before all jobs with a due time.
-        if job.due > overdue {
+        if job.order > overdue {
             return Ok(None);
         }
         if let Some(claimed) = take(database, job, hidden_until).await? {
@@ -272,7 +273,7 @@ async fn take(
         .set(TAKER, item::text(taker.clone()))
         .copy(SEEN, CALLS)
         .add(DELIVERIES, 1)
-        .if_equal(DUE, item::text(job.due));
+        .if_equal(DUE, item::text(job.order));
     let item = match database.update(&write).await? {
         Changed::Yes(attributes) => Some(Item::new(WHAT, attributes)),
         // After a lost answer the write was repeated; then the stored name is this claimer's.
@@ -403,7 +404,7 @@ pub(crate) async fn next_due(database: &Database, kind: JobKind) -> Result<Optio
             for job in database.query(&queue(shard).limit(WINDOW)).await? {
                 let job = Due::read(&job)?;
                 if job.kind() == kind {
-                    return Ok(Some(job.due));
+                    return Ok(Some(job.order));
                 }
             }
             Ok(None)

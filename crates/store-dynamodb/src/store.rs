@@ -222,7 +222,7 @@ impl KeyStore for DynamoDbStore {
     }
 
     async fn change_key(&self, id: &KeyId, change: ChangeKey) -> Result<Option<KeyChange>, KeyError> {
-        api_keys::change(&self.database, id, change).await
+        Box::pin(api_keys::change(&self.database, id, change)).await
     }
 
     async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError> {
