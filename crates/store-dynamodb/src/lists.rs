@@ -18,6 +18,9 @@ use crate::{
 /// to learn whether more follow.
 pub(crate) const GROUP: usize = 51;
 
+/// A condition on entries that DynamoDB does not check.
+type Filter = Box<dyn Fn(&Entry) -> bool + Send + Sync>;
+
 /// The entries of a list, in groups. A list in several partitions is merged.
 pub(crate) struct Entries<'a> {
     parts: Vec<Part<'a>>,
@@ -25,7 +28,7 @@ pub(crate) struct Entries<'a> {
     wanted: usize,
     skip: usize,
     without: HashSet<String>,
-    only: Option<Box<dyn Fn(&Entry) -> bool + Send + Sync>>,
+    only: Option<Filter>,
 }
 
 /// The entries of one partition.

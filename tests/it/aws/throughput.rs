@@ -35,11 +35,11 @@ const RECORDED: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shared {
     /// By the conversations of a simulation, over this many partitions.
-    BySimulation(u32),
+    Simulation(u32),
     /// By all conversations of the stack.
-    ByStack(u32),
+    Stack(u32),
     /// By nothing that other conversations do.
-    ByNone,
+    Nobody,
 }
 
 /// The kind of a partition, and who shares it.
@@ -47,25 +47,25 @@ fn kind(partition: &str, project: &str, simulation: &str) -> (String, Shared) {
     let below = partition.strip_prefix(project).and_then(|rest| rest.strip_prefix('#'));
     let Some(below) = below else {
         return match partition.split('#').next().unwrap_or_default() {
-            own if own == project => ("project".into(), Shared::BySimulation(1)),
-            "lease" => ("by-due: leases".into(), Shared::ByStack(16)),
+            own if own == project => ("project".into(), Shared::Simulation(1)),
+            "lease" => ("by-due: leases".into(), Shared::Stack(16)),
             // The template's number of shards.
-            "job" => ("by-due: jobs".into(), Shared::ByStack(16)),
-            "jobs" => ("each job".into(), Shared::ByNone),
-            "idempotency" => ("each idempotency record".into(), Shared::ByNone),
+            "job" => ("by-due: jobs".into(), Shared::Stack(16)),
+            "jobs" => ("each job".into(), Shared::Nobody),
+            "idempotency" => ("each idempotency record".into(), Shared::Nobody),
             // Searches of the tick, which do not depend on the number of replies.
-            "expiry" | "end" | "monitor" => ("by-due: others".into(), Shared::ByNone),
+            "expiry" | "end" | "monitor" => ("by-due: others".into(), Shared::Nobody),
             other => panic!("no such partition: {other}"),
         };
     };
     let rest = below.strip_prefix(simulation).map(|rest| rest.split('#').nth(1).unwrap_or_default());
     match rest {
-        Some("") => ("simulation".into(), Shared::BySimulation(1)),
-        Some("shard") => ("shards of the simulation".into(), Shared::BySimulation(8)),
-        Some("queue") => ("queues of the simulation".into(), Shared::BySimulation(2)),
-        Some("usage") => ("usage of the simulation".into(), Shared::BySimulation(4)),
-        Some(_) => ("each conversation".into(), Shared::ByNone),
-        None if below.starts_with("usage#") => ("usage of the project".into(), Shared::BySimulation(4)),
+        Some("") => ("simulation".into(), Shared::Simulation(1)),
+        Some("shard") => ("shards of the simulation".into(), Shared::Simulation(8)),
+        Some("queue") => ("queues of the simulation".into(), Shared::Simulation(2)),
+        Some("usage") => ("usage of the simulation".into(), Shared::Simulation(4)),
+        Some(_) => ("each conversation".into(), Shared::Nobody),
+        None if below.starts_with("usage#") => ("usage of the project".into(), Shared::Simulation(4)),
         None => panic!("no such partition: {partition}"),
     }
 }
@@ -73,8 +73,8 @@ fn kind(partition: &str, project: &str, simulation: &str) -> (String, Shared) {
 /// The replies a second at which a partition is at its limit.
 fn limit(load: Load, shared: Shared) -> Option<f64> {
     let partitions = match shared {
-        Shared::BySimulation(partitions) | Shared::ByStack(partitions) => f64::from(partitions),
-        Shared::ByNone => return None,
+        Shared::Simulation(partitions) | Shared::Stack(partitions) => f64::from(partitions),
+        Shared::Nobody => return None,
     };
     let uneven = if partitions > 1.0 { UNEVEN } else { 1.0 };
     Some(partitions / uneven / (load.writes / WRITES).max(load.reads / READS))
@@ -93,10 +93,10 @@ const COUNTED: f64 = 3.0;
 #[test]
 fn limit_is_that_of_the_scarcer_unit() {
     let load = |writes, reads| Load { writes, reads };
-    assert_eq!(limit(load(2.0, 0.0), Shared::BySimulation(1)), Some(500.0));
-    assert_eq!(limit(load(1.0, 6.0), Shared::BySimulation(1)), Some(500.0));
-    assert_eq!(limit(load(2.0, 0.0), Shared::ByStack(12)), Some(5_000.0));
-    assert_eq!(limit(load(9.0, 0.0), Shared::ByNone), None);
+    assert_eq!(limit(load(2.0, 0.0), Shared::Simulation(1)), Some(500.0));
+    assert_eq!(limit(load(1.0, 6.0), Shared::Simulation(1)), Some(500.0));
+    assert_eq!(limit(load(2.0, 0.0), Shared::Stack(12)), Some(5_000.0));
+    assert_eq!(limit(load(9.0, 0.0), Shared::Nobody), None);
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn table_takes_two_thousand_replies_a_second_in_one_simulation() {
         let sum = &mut kinds.entry(kind).or_insert((shared, Load::default())).1;
         sum.writes += load.writes / (RECORDED * REPLIES) as f64;
         // On AWS the tick alone reads the index, once a minute. This application searches it for each job.
-        if !matches!(shared, Shared::ByStack(_)) {
+        if !matches!(shared, Shared::Stack(_)) {
             sum.reads += load.reads / (RECORDED * REPLIES) as f64;
         }
     }
@@ -148,9 +148,9 @@ async fn table_takes_two_thousand_replies_a_second_in_one_simulation() {
         // Writing to a `String` cannot fail.
         let _ = writeln!(table, "{kind:26} {:12.2} {:12.2} {told:>14}", load.writes, load.reads);
         match shared {
-            Shared::BySimulation(_) => of_simulation = of_simulation.min(most.unwrap_or(f64::INFINITY)),
-            Shared::ByStack(_) => of_stack = of_stack.min(most.unwrap_or(f64::INFINITY)),
-            Shared::ByNone => {}
+            Shared::Simulation(_) => of_simulation = of_simulation.min(most.unwrap_or(f64::INFINITY)),
+            Shared::Stack(_) => of_stack = of_stack.min(most.unwrap_or(f64::INFINITY)),
+            Shared::Nobody => {}
         }
     }
     let transactions = 2_000.0 / REPLIES as f64 * COUNTED / COUNTER_SHARDS;
