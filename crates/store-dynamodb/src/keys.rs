@@ -30,8 +30,9 @@ fn counter_shards(target: Target) -> u32 {
     wanted.clamp(SIMULATION_SHARDS, MAX_COUNTER_SHARDS)
 }
 
-/// The number of partitions of a simulation's queue. Each claim reads all of them.
-pub(crate) const QUEUE_SHARDS: u32 = 2;
+/// The number of partitions of a simulation's queue. Each poll of a worker reads all of them, for each running
+/// simulation. One takes some thousand replies a second.
+pub(crate) const QUEUE_SHARDS: u32 = 1;
 
 /// The number of partitions of the global index of due times for each kind but leases.
 pub(crate) const SHARDS: u32 = 4;

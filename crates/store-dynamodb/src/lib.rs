@@ -27,7 +27,7 @@
 //! | project`#`simulation`#shard#`0 to 7 | `counts#`0 to 63 | a counter shard, with the simulation's revision. Eight, or more for a target of more than 1,023 conversations |
 //! | | `persona#`persona, `by-made#persona#`… | a persona, and its entry |
 //! | | `by-made#conversation#`… | the entry of a conversation, with its status. Written when the conversation is queued, starts, ends or settles |
-//! | project`#`simulation`#queue#`0 to 1 | `queued#`… | the entry of a queued conversation in the queue |
+//! | project`#`simulation`#queue#`0 | `queued#`… | the entry of a queued conversation in the queue |
 //! | project`#`simulation`#`conversation | `conversation` | a conversation, with the outcomes of its evaluations, where its replies under an `Idempotency-Key` are, and the names of its last writes |
 //! | | `message#`attempt`#`position`#`part | the messages that one change added, from a position on, with the reply of the turn. Cut where one item would be too large |
 //! | | `reply#`hash | a reply under an `Idempotency-Key` that was stored without messages, by the key's SHA-256. Removed by its `expires` |
@@ -109,7 +109,7 @@
 //! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision, with entries that move |
 //! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, the agent's count, counter shards, entries, explicit personas, jobs |
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
-//! | `simulations` | `Query` of entries; for the longest waiting also two of the queue of each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
+//! | `simulations` | `Query` of entries; for the longest waiting also one of the queue of each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
 //! | `change_simulation` | snapshot of simulation and eight counter shards, and once more if there are more; transaction: simulation on its revision, entries that change, counter shards, jobs |
 //! | `add_usage` | two `PutItem`s of this process's totals |
 //! | `usage_of_simulation`, `usage` | a `Query` a shard |
@@ -122,7 +122,7 @@
 //! | `conversation` | `GetItem`; `BatchGetItem` of the persona, and with evaluations of these, the simulation and the versions |
 //! | `conversations` | a `Query` a shard, or of the queue; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
 //! | `unsettled_conversations` | a `Query` a shard |
-//! | `queued_conversations` | `Query` of running simulations; two of the queue of each |
+//! | `queued_conversations` | `Query` of running simulations; one of the queue of each |
 //! | `change_conversation`, a turn | `BatchGetItem` of conversation and counter shard, or of the simulation if this process does not know its present revision; or if this process claimed the turn `GetItem` of the counter shard, at the same time as `PutItem` of the messages; then `PutItem` of the conversation on its revision; with a claim at the same time the calls of `reply_context` |
 //! | `change_conversation`, others | the same read, or a snapshot if that led to no change; transaction: conversation on its revision, its entries that change, its counter shard on the simulation's, messages, evaluations, jobs |
 //! | `reply_context` | nothing if the claim of the turn was of this process; else at once: `BatchGetItem` of agent and persona, not consistent; `Query` of the messages |

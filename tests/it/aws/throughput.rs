@@ -62,7 +62,7 @@ fn kind(partition: &str, project: &str, simulation: &str) -> (String, Shared) {
     match rest {
         Some("") => ("simulation".into(), Shared::Simulation(1)),
         Some("shard") => ("shards of the simulation".into(), Shared::Simulation(8)),
-        Some("queue") => ("queues of the simulation".into(), Shared::Simulation(2)),
+        Some("queue") => ("queue of the simulation".into(), Shared::Simulation(1)),
         Some("usage") => ("usage of the simulation".into(), Shared::Simulation(4)),
         Some(_) => ("each conversation".into(), Shared::Nobody),
         None if below.starts_with("usage#") => ("usage of the project".into(), Shared::Simulation(4)),
