@@ -181,19 +181,18 @@ fn row(batch: &Batch) -> [String; 5] {
 
 /// The progress in words, such as `3 of 10 completed, 1 failed, 6 in progress`.
 fn progress(counts: &BatchCounts) -> String {
-    let mut text = format!("{} of {} completed", counts.completed, counts.total);
-    for (number, words) in [
+    let completed = format!("{} of {} completed", counts.completed, counts.total);
+    let others = [
         (counts.failed, "failed"),
         (counts.expired, "expired"),
         (counts.canceled, "canceled"),
         (counts.in_progress, "in progress"),
         (counts.queued, "queued"),
-    ] {
-        if number > 0 {
-            text.push_str(&format!(", {number} {words}"));
-        }
-    }
-    text
+    ];
+    let others = others.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<_> =
+        std::iter::once(completed).chain(others.map(|(number, words)| format!("{number} {words}"))).collect();
+    parts.join(", ")
 }
 
 async fn get(options: &Get) -> anyhow::Result<()> {
@@ -232,7 +231,7 @@ async fn print_batch(project: &ProjectClient, batch: &Batch) -> anyhow::Result<(
         text.push_str(&item_table(&wrong));
     }
     if let Some(more) = more.checked_sub(wrong.len()).filter(|more| *more > 0) {
-        text.push_str(&format!("and {more} more: `onerun batches items {}`\n", plain(&batch.id)));
+        text += &format!("and {more} more: `onerun batches items {}`\n", plain(&batch.id));
     }
     output::print(&text)
 }

@@ -3,7 +3,7 @@
 
 mod creation;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
@@ -91,8 +91,8 @@ impl Engine {
         }
         let mut parts = BTreeMap::new();
         for number in indexes.iter().map(|index| view.batch.part_of(*index)) {
-            if !parts.contains_key(&number) {
-                parts.insert(number, project.batch_part(&view.batch.id, number).await?);
+            if let Entry::Vacant(part) = parts.entry(number) {
+                part.insert(project.batch_part(&view.batch.id, number).await?);
             }
         }
         let mut creations = Vec::new();

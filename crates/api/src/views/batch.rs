@@ -142,7 +142,7 @@ fn counts(total: u32, in_progress: u32, completed: u32) -> Value {
     })
 }
 
-fn batch(updated_at: &str, counts: Value) -> Value {
+fn batch(updated_at: &str, counts: &Value) -> Value {
     json!({
         "id": BATCH,
         "project_id": PROJECT,
@@ -161,13 +161,13 @@ fn batch(updated_at: &str, counts: Value) -> Value {
 
 impl Example for BatchOut {
     fn example() -> Value {
-        batch(CHANGED, counts(2, 1, 1))
+        batch(CHANGED, &counts(2, 1, 1))
     }
 }
 
 impl Example for CreatedBatchOut {
     fn example() -> Value {
-        let mut created = batch(MADE, counts(2, 0, 0));
+        let mut created = batch(MADE, &counts(2, 0, 0));
         created["simulation_ids"] = json!([SIMULATION, "sQ7bN2kX0yVtGfRw4LmCe"]);
         created
     }

@@ -76,12 +76,12 @@ impl SimulationOverrides {
     pub fn resolve(&self, defaults: &Self, batch_name: &Name) -> Result<NewSimulation, Vec<WrongField>> {
         let mut wrong = Vec::new();
         let personas = self.personas(defaults, &mut wrong);
-        let agent_id = required("agent_id", &self.agent_id, &defaults.agent_id, &mut wrong);
-        let scenario = required("scenario", &self.scenario, &defaults.scenario, &mut wrong);
+        let agent_id = required("agent_id", self.agent_id.as_ref(), defaults.agent_id.as_ref(), &mut wrong);
+        let scenario = required("scenario", self.scenario.as_ref(), defaults.scenario.as_ref(), &mut wrong);
         let target_conversations = required(
             "target_conversations",
-            &self.target_conversations,
-            &defaults.target_conversations,
+            self.target_conversations.as_ref(),
+            defaults.target_conversations.as_ref(),
             &mut wrong,
         );
         let (Some(personas), Some(agent_id), Some(scenario), Some(target_conversations)) =
@@ -89,30 +89,34 @@ impl SimulationOverrides {
         else {
             return Err(wrong);
         };
-        let models = |of: fn(&RequestedModels) -> &Option<ModelName>| {
-            let given = |overrides: &Self| overrides.models.as_ref().and_then(|models| of(models).clone());
+        let models = |of: fn(&RequestedModels) -> Option<&ModelName>| {
+            let given = |overrides: &Self| overrides.models.as_ref().and_then(of).cloned();
             given(self).or_else(|| given(defaults))
         };
         Ok(NewSimulation {
             agent_id,
-            name: either(&self.name, &defaults.name).unwrap_or_else(|| batch_name.clone()),
+            name: either(self.name.as_ref(), defaults.name.as_ref()).unwrap_or_else(|| batch_name.clone()),
             scenario,
             target_conversations,
             personas,
-            max_turns: either(&self.max_turns, &defaults.max_turns).unwrap_or_default(),
-            auto_approve: either(&self.auto_approve, &defaults.auto_approve).unwrap_or(true),
-            objective_ids: either(&self.objective_ids, &defaults.objective_ids).unwrap_or_default(),
-            seed: either(&self.seed, &defaults.seed),
-            metadata: either(&self.metadata, &defaults.metadata).unwrap_or_default(),
-            expires_in_seconds: either(&self.expires_in_seconds, &defaults.expires_in_seconds)
-                .unwrap_or(NewSimulation::DEFAULT_EXPIRY_SECONDS),
+            max_turns: either(self.max_turns.as_ref(), defaults.max_turns.as_ref()).unwrap_or_default(),
+            auto_approve: either(self.auto_approve.as_ref(), defaults.auto_approve.as_ref()).unwrap_or(true),
+            objective_ids: either(self.objective_ids.as_ref(), defaults.objective_ids.as_ref())
+                .unwrap_or_default(),
+            seed: either(self.seed.as_ref(), defaults.seed.as_ref()),
+            metadata: either(self.metadata.as_ref(), defaults.metadata.as_ref()).unwrap_or_default(),
+            expires_in_seconds: either(
+                self.expires_in_seconds.as_ref(),
+                defaults.expires_in_seconds.as_ref(),
+            )
+            .unwrap_or(NewSimulation::DEFAULT_EXPIRY_SECONDS),
             models: RequestedModels {
-                persona: models(|models| &models.persona),
-                reply: models(|models| &models.reply),
-                judge: models(|models| &models.judge),
+                persona: models(|models| models.persona.as_ref()),
+                reply: models(|models| models.reply.as_ref()),
+                judge: models(|models| models.judge.as_ref()),
             },
-            max_cost_usd: either(&self.max_cost_usd, &defaults.max_cost_usd),
-            max_tokens: either(&self.max_tokens, &defaults.max_tokens),
+            max_cost_usd: either(self.max_cost_usd.as_ref(), defaults.max_cost_usd.as_ref()),
+            max_tokens: either(self.max_tokens.as_ref(), defaults.max_tokens.as_ref()),
         })
     }
 
@@ -137,14 +141,14 @@ impl SimulationOverrides {
     }
 }
 
-fn either<T: Clone>(own: &Option<T>, default: &Option<T>) -> Option<T> {
-    own.as_ref().or(default.as_ref()).cloned()
+fn either<T: Clone>(own: Option<&T>, default: Option<&T>) -> Option<T> {
+    own.or(default).cloned()
 }
 
 fn required<T: Clone>(
     field: &'static str,
-    own: &Option<T>,
-    default: &Option<T>,
+    own: Option<&T>,
+    default: Option<&T>,
     wrong: &mut Vec<WrongField>,
 ) -> Option<T> {
     let found = either(own, default);

@@ -135,16 +135,16 @@ fn part_holds_the_items_from_its_first_on() {
     assert_eq!([0, 2, 3, 8].map(|index| view.batch.part_of(index)), [0, 0, 1, 1]);
 }
 
-fn target(number: u64) -> Option<Target> {
-    Some(Target::parse(number).unwrap())
+fn target(number: u64) -> Target {
+    Target::parse(number).unwrap()
 }
 
 fn defaults() -> SimulationOverrides {
     SimulationOverrides {
         agent_id: Some(agent(0)),
         scenario: Some(crate::Scenario::parse("A parcel is late.").unwrap()),
-        target_conversations: target(3),
-        target_personas: target(2),
+        target_conversations: Some(target(3)),
+        target_personas: Some(target(2)),
         max_tokens: Some(9),
         ..SimulationOverrides::default()
     }
@@ -158,19 +158,19 @@ fn resolve(item: &SimulationOverrides) -> Result<NewSimulation, Vec<WrongField>>
 fn overrides_come_before_defaults() {
     let item = SimulationOverrides {
         agent_id: Some(agent(1)),
-        target_conversations: target(5),
+        target_conversations: Some(target(5)),
         auto_approve: Some(false),
         ..SimulationOverrides::default()
     };
     let resolved = resolve(&item).unwrap();
-    assert_eq!((resolved.agent_id, resolved.target_conversations), (agent(1), target(5).unwrap()));
+    assert_eq!((resolved.agent_id, resolved.target_conversations), (agent(1), target(5)));
     assert_eq!((resolved.auto_approve, resolved.max_tokens), (false, Some(9)));
     let resolved = resolve(&SimulationOverrides::default()).unwrap();
     assert_eq!(
         (resolved.agent_id, resolved.name.as_str(), resolved.auto_approve),
         (agent(0), "Nightly", true)
     );
-    assert_eq!(resolved.personas, NewPersonas::Generated(target(2).unwrap()));
+    assert_eq!(resolved.personas, NewPersonas::Generated(target(2)));
     assert_eq!(resolved.expires_in_seconds, 86_400);
 }
 
@@ -178,7 +178,7 @@ fn overrides_come_before_defaults() {
 fn personas_of_an_item_replace_those_of_the_defaults() {
     let from: SimulationId = "simulation00000000001".parse().unwrap();
     let copying = SimulationOverrides { personas_from: Some(from.clone()), ..SimulationOverrides::default() };
-    let copied = NewPersonas::Copied { from, target: target(2).unwrap() };
+    let copied = NewPersonas::Copied { from, target: target(2) };
     assert_eq!(resolve(&copying).unwrap().personas, copied);
     let draft = crate::PersonaDraft {
         summary: "Eve".into(),
@@ -191,8 +191,8 @@ fn personas_of_an_item_replace_those_of_the_defaults() {
     let name = Name::parse("Nightly").unwrap();
     let resolved =
         explicit.resolve(&SimulationOverrides { personas_from: copying.personas_from, ..defaults() }, &name);
-    assert_eq!(resolved.unwrap().personas.target(), target(3).unwrap());
-    let wrong = SimulationOverrides { target_personas: target(4), ..explicit };
+    assert_eq!(resolved.unwrap().personas.target(), target(3));
+    let wrong = SimulationOverrides { target_personas: Some(target(4)), ..explicit };
     assert_eq!(resolve(&wrong).unwrap_err()[0].0, "target_personas");
 }
 

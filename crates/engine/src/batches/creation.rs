@@ -64,7 +64,7 @@ impl Engine {
         let (named, errors) = self.resolve_items(&input)?;
         check_references(project, &named, errors).await?;
         let NewBatchInput { name, defaults, items, max_in_flight, max_in_flight_per_agent, metadata } = input;
-        let (parts, firsts) = split(defaults, items, &sizes);
+        let (parts, firsts) = split(&defaults, items, &sizes);
         let items: Vec<_> = named.agents.into_iter().map(BatchItem::queued).collect();
         let now = self.now();
         let batch = Batch {
@@ -282,7 +282,7 @@ fn sizes(input: &NewBatchInput) -> Result<Vec<usize>, OperationError> {
 
 /// Splits items into parts that a store can hold. Returns them with the index of each part's first item.
 fn split(
-    defaults: SimulationOverrides,
+    defaults: &SimulationOverrides,
     items: Vec<SimulationOverrides>,
     sizes: &[usize],
 ) -> (Vec<BatchPart>, Vec<u32>) {
@@ -315,7 +315,7 @@ mod tests {
         };
         let items: Vec<_> = (0..1_000).map(|number| item(1 + number * 2)).collect();
         let sizes: Vec<_> = items.iter().map(SimulationOverrides::json_bytes).collect();
-        let (parts, firsts) = split(SimulationOverrides::default(), items.clone(), &sizes);
+        let (parts, firsts) = split(&SimulationOverrides::default(), items.clone(), &sizes);
         assert!(parts.len() > 3 && parts.len() == firsts.len());
         for (part, first) in parts.iter().zip(&firsts) {
             assert!(serde_json::to_vec(&part.items).unwrap().len() <= PART_BYTES + 2);
