@@ -231,7 +231,8 @@ async fn print_batch(project: &ProjectClient, batch: &Batch) -> anyhow::Result<(
         text.push_str(&item_table(&wrong));
     }
     if let Some(more) = more.checked_sub(wrong.len()).filter(|more| *more > 0) {
-        text += &format!("and {more} more: `onerun batches items {}`\n", plain(&batch.id));
+        let note = format!("and {more} more: `onerun batches items {}`\n", plain(&batch.id));
+        text.push_str(&note);
     }
     output::print(&text)
 }
