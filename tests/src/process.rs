@@ -142,7 +142,12 @@ impl Process {
 
     /// [`exit`](Self::exit) with code 0 within a minute; returns the standard output.
     pub async fn success(&mut self) -> String {
-        let status = self.exit(DEADLINE).await;
+        self.success_within(DEADLINE).await
+    }
+
+    /// [`exit`](Self::exit) with code 0; returns the standard output.
+    pub async fn success_within(&mut self, limit: Duration) -> String {
+        let status = self.exit(limit).await;
         assert!(status.success(), "{status}: {}", self.report());
         self.stdout()
     }
