@@ -10,7 +10,6 @@ fn every_case_is_in_the_macro() {
         ("batches", include_str!("batches.rs")),
         ("conversations", include_str!("conversations.rs")),
         ("evaluation_runs", include_str!("evaluation_runs.rs")),
-        ("hot_path", include_str!("hot_path.rs")),
         ("idempotency", include_str!("idempotency.rs")),
         ("isolation", include_str!("isolation.rs")),
         ("jobs", include_str!("jobs.rs")),
@@ -31,7 +30,9 @@ fn every_case_is_in_the_macro() {
         ("turns", include_str!("turns.rs")),
         ("usage", include_str!("usage.rs")),
     ];
-    assert_eq!(groups.len(), text.lines().filter(|line| line.starts_with("pub mod ")).count());
+    // `hot_path` has no cases.
+    let modules = text.lines().filter(|line| line.starts_with("pub mod ") && *line != "pub mod hot_path;");
+    assert_eq!(groups.len(), modules.count());
     for (group, source) in groups {
         let start = text.find(&format!("            {group} {{\n")).unwrap();
         let listed = text[start..].lines().skip(1).map(str::trim).take_while(|line| *line != "}");
