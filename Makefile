@@ -49,7 +49,7 @@ test-exhaustive: ## Check every order of steps in the models of cached keys, and
 
 test-dashboard: build ## Test the dashboard in Chromium (needs npm, and Chromium or root on Debian)
 	@tools/install.sh browser
-	node --test --test-concurrency 2 --test-timeout 300000 tests/dashboard/*.test.mjs
+	node --test --test-concurrency 2 --test-timeout 600000 tests/dashboard/*.test.mjs
 
 # Tests that start the program are excluded, as it uses SQLite. Four tests at a time use one DynamoDB Local fully; more would
 # starve each other.
