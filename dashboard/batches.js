@@ -94,22 +94,10 @@ async function batchView(context) {
 function batchActions(context, at, batch) {
   if (!api.may('simulations:write')) return [];
   const query = { project_id: batch.project_id };
-  const act = (words, send) => async (event) => {
-    event.currentTarget.disabled = true;
-    try {
-      await send();
-      announce(words);
-    } catch (error) {
-      if (context.signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      failDialog(error);
-    }
-    context.reload();
-  };
   const { failed, expired, canceled } = batch.counts;
   const key = idempotency()(null);
-  const cancel = act('The batch is canceled.', () => api.post(`${at}/cancel`, { query }));
-  const rerun = act('They run again.', () => api.post(`${at}/rerun`, { query, idempotencyKey: key }));
+  const cancel = action(context, 'The batch is canceled.', () => api.post(`${at}/cancel`, { query }));
+  const rerun = action(context, 'They run again.', () => api.post(`${at}/rerun`, { query, idempotencyKey: key }));
   const isStopping = batch.status === 'canceled' && isUnfinished(batch);
   return [
     batch.status === 'in_progress' && button('Cancel', cancel),

@@ -18,6 +18,20 @@ async function switchKey(key, action, context) {
   context.reload();
 }
 
+/** The handler of a button that sends requests, announces their success and shows the view again. */
+const action = (context, words, send) => async (event) => {
+  event.currentTarget.disabled = true;
+  try {
+    await send();
+    announce(words);
+  } catch (error) {
+    if (context.signal.aborted) return;
+    if (!(error instanceof ApiError)) throw error;
+    failDialog(error);
+  }
+  context.reload();
+};
+
 /** Shows an error in a dialog, for actions that have no form. */
 function failDialog(error) {
   // The page asks for another key already.

@@ -77,24 +77,12 @@ async function monitorView(context) {
 function monitorActions(context, at, monitor) {
   if (!api.may('monitors:write')) return [];
   const query = { project_id: monitor.project_id };
-  const act = (words, send) => async (event) => {
-    event.currentTarget.disabled = true;
-    try {
-      await send();
-      announce(words);
-    } catch (error) {
-      if (context.signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      failDialog(error);
-    }
-    context.reload();
-  };
   const isActive = monitor.state === 'active';
   const body = { state: isActive ? 'paused' : 'active' };
   const words = isActive ? 'The monitor is paused.' : 'The monitor is active.';
-  const change = act(words, () => api.patch(at, { query, body }));
+  const change = action(context, words, () => api.patch(at, { query, body }));
   const key = idempotency()(null);
-  const run = act('A run is started.', () => api.post(`${at}/runs`, { query, idempotencyKey: key }));
+  const run = action(context, 'A run is started.', () => api.post(`${at}/runs`, { query, idempotencyKey: key }));
   return [button(isActive ? 'Pause' : 'Resume', change), button('Run now', run)];
 }
 

@@ -121,26 +121,17 @@ const approvals = ({ pending }) =>
 /** A notice that personas wait for approval, with a button and the command that approve them. */
 function approvalNotice(simulation, { personas }, context) {
   if (!isRunning(simulation) || !(personas?.pending > 0)) return null;
-  const approve = async (event) => {
-    event.currentTarget.disabled = true;
-    try {
-      const at = path`v1/simulations/${simulation.id}/personas`;
-      const query = { project_id: simulation.project_id };
-      const next = api.pages(at, { query, signal: context.signal });
-      for (let isLast = false; !isLast;) {
-        const page = await next();
-        for (const { id } of page.data.filter((one) => one.approval_status === 'pending'))
-          await api.post(at + path`/${id}/approve`, { query });
-        ({ isLast } = page);
-      }
-      announce('All personas are approved.');
-    } catch (error) {
-      if (context.signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      failDialog(error);
+  const approve = action(context, 'All personas are approved.', async () => {
+    const at = path`v1/simulations/${simulation.id}/personas`;
+    const query = { project_id: simulation.project_id };
+    const next = api.pages(at, { query, signal: context.signal });
+    for (let isLast = false; !isLast;) {
+      const page = await next();
+      for (const { id } of page.data.filter((one) => one.approval_status === 'pending'))
+        await api.post(at + path`/${id}/approve`, { query });
+      ({ isLast } = page);
     }
-    context.reload();
-  };
+  });
   const may = api.may('personas:read') && api.may('personas:write');
   const command = `onerun personas approve ${simulation.id} --project ${simulation.project_id} --all`;
   return h(

@@ -148,8 +148,7 @@ async fn find_batch(project: &ProjectClient, wanted: &str) -> anyhow::Result<Str
         async || project.batch(wanted).await.map(drop),
         async || {
             let list = async |page| project.list_batches(page).await;
-            let batches = list::all(|batch: &Batch| &batch.id, list).await?;
-            Ok(batches.iter().filter(|one| one.name == wanted).map(|one| one.id.clone()).collect())
+            list::ids_named(wanted, |batch: &Batch| (&batch.id, &batch.name), list).await
         },
     )
     .await

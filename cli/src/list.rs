@@ -89,10 +89,21 @@ pub(crate) async fn print<T>(
     Ok(())
 }
 
+/// The ids of the entries with exactly this name, in the order of the list. `id_and_name` are those of an entry.
+pub(crate) async fn ids_named<T>(
+    name: &str,
+    id_and_name: fn(&T) -> (&str, &str),
+    list: impl AsyncFn(PageRequest) -> Answer<T>,
+) -> Result<Vec<String>, Error> {
+    let entries = all(|entry| id_and_name(entry).0, list).await?;
+    let named = entries.iter().map(|entry| id_and_name(entry)).filter(|(_, found)| *found == name);
+    Ok(named.map(|(id, _)| id.to_owned()).collect())
+}
+
 /// Reads a whole list and removes duplicates: without cursors, an entry that is created meanwhile
 /// moves the others to later pages.
 pub(crate) async fn all<T>(
-    id: fn(&T) -> &str,
+    id: impl Fn(&T) -> &str,
     list: impl AsyncFn(PageRequest) -> Answer<T>,
 ) -> Result<Vec<Verbatim<T>>, Error> {
     let mut entries: Vec<Verbatim<T>> = Vec::new();

@@ -197,8 +197,7 @@ async fn find_monitor(project: &ProjectClient, wanted: &str) -> anyhow::Result<S
         async || project.monitor(wanted).await.map(drop),
         async || {
             let list = async |page| project.list_monitors(page).await;
-            let monitors = list::all(|monitor: &Monitor| &monitor.id, list).await?;
-            Ok(monitors.iter().filter(|one| one.name == wanted).map(|one| one.id.clone()).collect())
+            list::ids_named(wanted, |monitor: &Monitor| (&monitor.id, &monitor.name), list).await
         },
     )
     .await

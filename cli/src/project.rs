@@ -72,9 +72,8 @@ pub(crate) async fn find_project(client: &Client, wanted: &str) -> anyhow::Resul
 
 /// The ids of the projects with exactly this name, newest first.
 pub(crate) async fn projects_named(client: &Client, name: &str) -> Result<Vec<String>, Error> {
-    let projects =
-        list::all(|project: &Project| &project.id, async |page| client.list_projects(page).await).await?;
-    Ok(projects.iter().filter(|project| project.name == name).map(|project| project.id.clone()).collect())
+    let list = async |page| client.list_projects(page).await;
+    list::ids_named(name, |project: &Project| (&project.id, &project.name), list).await
 }
 
 /// The id of the agent with this id or exact name. An id counts before a name.
@@ -85,11 +84,9 @@ pub(crate) async fn find_agent(project: &ProjectClient, wanted: &str) -> anyhow:
 
 /// The ids of the agents with exactly this name, newest first.
 pub(crate) async fn agents_named(project: &ProjectClient, name: &str) -> Result<Vec<String>, Error> {
-    let agents =
-        list::all(|agent: &Agent| &agent.id, async |page| project.list_agents(Some(name), page).await)
-            .await?;
     // A server that does not know the filter lists all agents.
-    Ok(agents.iter().filter(|agent| agent.name == name).map(|agent| agent.id.clone()).collect())
+    let list = async |page| project.list_agents(Some(name), page).await;
+    list::ids_named(name, |agent: &Agent| (&agent.id, &agent.name), list).await
 }
 
 /// The id of the objective with this id or exact name. An id counts before a name.
@@ -101,12 +98,7 @@ pub(crate) async fn find_objective(project: &ProjectClient, wanted: &str) -> any
 /// The ids of the objectives with exactly this name, newest first.
 pub(crate) async fn objectives_named(project: &ProjectClient, name: &str) -> Result<Vec<String>, Error> {
     let list = async |page| project.list_objectives(page).await;
-    let objectives = list::all(|objective: &Objective| &objective.id, list).await?;
-    Ok(objectives
-        .iter()
-        .filter(|objective| objective.name == name)
-        .map(|objective| objective.id.clone())
-        .collect())
+    list::ids_named(name, |objective: &Objective| (&objective.id, &objective.name), list).await
 }
 
 /// The id of the simulation with this id or exact name. An id counts before a name.

@@ -244,7 +244,7 @@ const PARTITIONS: [&str; 17] = [
     "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0",
     "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0#cM3hK8xQ5ZrT1uVbN6wJd",
     "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0#shard#3",
-    "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0#queue#1",
+    "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0#queue",
     "p3Xk81LmQzTb#m4Wf93TcNqRs",
     "jobs#start_simulation:sV1StGXR8Z5jdHi6BmyT0",
     "dead-jobs",

@@ -337,6 +337,27 @@ impl BatchView {
         Ok(self.counted(now))
     }
 
+    /// Notes the results of attempts that have none, each with the reason why it did not complete. Results that are
+    /// there stay, and so does the item of another attempt.
+    #[must_use]
+    pub fn settle_open(
+        mut self,
+        settled: impl IntoIterator<Item = (BatchRef, BatchItemStatus, Option<String>)>,
+        now: Timestamp,
+    ) -> Self {
+        let mut is_changed = false;
+        for (settled, status, reason) in settled {
+            if let Some(item) = self.of_attempt(&settled)
+                && !item.status.is_settled()
+            {
+                item.status = status;
+                item.reason = reason.as_deref().map(short_reason);
+                is_changed = true;
+            }
+        }
+        if is_changed { self.counted(now) } else { self }
+    }
+
     /// Cancels the batch. Its items are settled one by one afterwards. A canceled batch stays as it is.
     pub fn cancel(mut self, now: Timestamp) -> Result<Self, Refusal> {
         match self.batch.status {

@@ -74,3 +74,17 @@ pub(crate) fn persona() -> Persona {
 pub(crate) fn token(number: u8) -> TurnToken {
     TurnToken::restore(format!("{number}.input{number}"))
 }
+
+/// A deterministic generator (`SplitMix64`) for simulated results.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// Whether a trial passes that passes at a rate.
+    pub(crate) fn passes(&mut self, rate: f64) -> bool {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 <= rate
+    }
+}

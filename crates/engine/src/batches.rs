@@ -108,10 +108,9 @@ impl Engine {
                 |(item, failure): &(BatchRef, Option<String>)| failure.is_none().then(|| item.clone());
             let started: Vec<_> = created.iter().filter_map(is_created).collect();
             let failed = created.iter().filter_map(|(item, failure)| {
-                Some((item.clone(), (BatchItemStatus::Failed, Some(failure.clone()?))))
+                Some((item.clone(), BatchItemStatus::Failed, Some(failure.clone()?)))
             });
-            let view = settle_all(view.start(&started, now), failed, now);
-            Ok(with_next_step(&project_id, view))
+            Ok(with_next_step(&project_id, view.start(&started, now).settle_open(failed, now)))
         });
         ignore_refusal(project.change_batch(&view.batch.id, decide).await)?;
         Ok(())
@@ -166,29 +165,30 @@ impl Engine {
         let items = open.iter().filter_map(|index| view.reference(*index));
         let cancellations: Vec<_> =
             items.map(|item| self.cancel_simulation_of_batch(project, item)).collect();
-        let canceled: Vec<(BatchRef, Settled)> =
+        let canceled: Vec<(BatchRef, BatchItemStatus)> =
             stream::iter(cancellations).buffer_unordered(AT_ONCE).try_collect().await?;
         let (now, project_id) = (self.now(), project.project_id().clone());
         let decide = Box::new(move |view: BatchView| {
-            Ok(with_next_step(&project_id, settle_all(view, canceled.iter().cloned(), now)))
+            let canceled = canceled.iter().map(|(item, status)| (item.clone(), *status, None));
+            Ok(with_next_step(&project_id, view.settle_open(canceled, now)))
         });
         ignore_refusal(project.change_batch(&view.batch.id, decide).await)?;
         Ok(())
     }
 
-    /// Cancels the simulation of an item, if it exists. Returns the item with its result.
+    /// Cancels the simulation of an item, if it exists. Returns the item with its status.
     async fn cancel_simulation_of_batch(
         &self,
         project: &dyn ProjectStore,
         item: BatchRef,
-    ) -> Result<(BatchRef, Settled), StoreError> {
-        let settled = match self.cancel_simulation(project, &item.simulation_id()).await {
-            Err(OperationError::Refused(Refusal::SimulationOver { status })) => (status.into(), None),
+    ) -> Result<(BatchRef, BatchItemStatus), StoreError> {
+        let status = match self.cancel_simulation(project, &item.simulation_id()).await {
+            Err(OperationError::Refused(Refusal::SimulationOver { status })) => status.into(),
             Err(OperationError::Store(error)) => return Err(error),
             // It was canceled now, or it was not created yet.
-            _ => (BatchItemStatus::Canceled, None),
+            _ => BatchItemStatus::Canceled,
         };
-        Ok((item, settled))
+        Ok((item, status))
     }
 
     /// Notes the end of a batch's simulation, and enqueues the next ones.
@@ -237,8 +237,8 @@ impl Engine {
             let queued =
                 view.items.iter().zip(0..).filter(|(item, _)| item.status == BatchItemStatus::Queued);
             let queued: Vec<_> = queued.filter_map(|(_, index)| view.reference(index)).collect();
-            let failed = |item| (item, (BatchItemStatus::Failed, Some(NOT_STARTED.to_owned())));
-            Ok(BatchChange::to(settle_all(view, queued.into_iter().map(failed), now), Vec::new()))
+            let failed = |item| (item, BatchItemStatus::Failed, Some(NOT_STARTED.to_owned()));
+            Ok(BatchChange::to(view.settle_open(queued.into_iter().map(failed), now), Vec::new()))
         });
         ignore_refusal(project.change_batch(id, decide).await)?;
         Ok(())
@@ -258,24 +258,6 @@ impl Engine {
         ignore_refusal(project.change_batch(&item.batch, decide).await)?;
         Ok(())
     }
-}
-
-/// Settles items. Those that have a result already keep it.
-fn settle_all(
-    view: BatchView,
-    settled: impl Iterator<Item = (BatchRef, Settled)>,
-    now: jiff::Timestamp,
-) -> BatchView {
-    settled.fold(view, |view, (item, (status, reason))| {
-        let is_open = view.item(item.index).is_some_and(|found| !found.status.is_settled());
-        if !is_open {
-            return view;
-        }
-        match view.clone().settle(&item, status, reason.as_deref(), now) {
-            Ok(settled) => settled,
-            Err(_) => view,
-        }
-    })
 }
 
 /// A change with the job of the next step, if there is something left to create or to cancel.

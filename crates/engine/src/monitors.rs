@@ -128,7 +128,7 @@ impl Engine {
         add_run(store.as_ref(), run, None).await.map(Some)
     }
 
-    /// The alert of a monitor after its latest runs, at most [`ALERT_RUNS`].
+    /// The alert of a monitor after its latest runs, at most 500.
     pub async fn monitor_alert(
         &self,
         project: &dyn ProjectStore,

@@ -1,8 +1,8 @@
 //! The counts of a simulation's personas and conversations, updated by the write that changes what
 //! they count.
 //!
-//! They are spread over [`COUNTER_SHARDS`](crate::keys::COUNTER_SHARDS) items, by the ids of
-//! personas and conversations. Every call of every worker would write to a single item, and
+//! They are spread over 8 to 64 items, the counter shards, by the ids of personas and conversations.
+//! Every call of every worker would write to a single item, and
 //! DynamoDB cancels transactions that meet at one item. Everything that one conversation adds to
 //! the counts is in one shard, so a sum over the shards counts an end in every number or in none. A
 //! counter shard also holds its simulation's revision: a conversation is written only if its

@@ -3,9 +3,12 @@
 //! An entry is an item whose sort key is the order of a list. It names its row, and has the attributes that the list
 //! filters by. It is written in the transaction that writes the row, and moves when its text changes.
 
+use jiff::Timestamp;
+use onerun_domain::Name;
+
 use crate::{
     item::{self, ROW},
-    keys::Key,
+    keys::{self, Key},
     query::Index,
     write::Write,
 };
@@ -22,8 +25,27 @@ pub(crate) fn entry(
     Write::put_bare(what, key).set(ROW, item::text(row))
 }
 
+/// The two entries of a row that is listed by time of creation and by name. `row` is its sort key, and `kind` is what
+/// this begins with: another one for each list in the partition.
+pub(crate) fn named(
+    what: &'static str,
+    partition: &str,
+    kind: &str,
+    id: &str,
+    created_at: Timestamp,
+    name: &Name,
+) -> [Write; 2] {
+    let (created, folded) = (keys::time(created_at), keys::fold(name.as_str()));
+    let entry = |index, text: String| entry(what, partition, index, &text, format!("{kind}{id}"));
+    [
+        entry(Index::Made, format!("{kind}{created}#{id}")),
+        entry(Index::Name, format!("{kind}{folded}{}{created}#{id}", keys::END)),
+    ]
+}
+
 /// The writes that replace a row's entries by those that it has after a change.
-pub(crate) fn replace(before: &[Write], after: Vec<Write>) -> Vec<Write> {
+pub(crate) fn replace(before: &[Write], after: impl Into<Vec<Write>>) -> Vec<Write> {
+    let after = after.into();
     let is_gone = |one: &&Write| after.iter().all(|other| other.key() != one.key());
     let gone = before.iter().filter(is_gone).map(delete);
     let gone: Vec<Write> = gone.collect();

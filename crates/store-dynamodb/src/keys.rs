@@ -30,10 +30,6 @@ fn counter_shards(target: Target) -> u32 {
     wanted.clamp(SIMULATION_SHARDS, MAX_COUNTER_SHARDS)
 }
 
-/// The number of partitions of a simulation's queue. Each poll of a worker reads all of them, for each running
-/// simulation. One takes some thousand replies a second.
-pub(crate) const QUEUE_SHARDS: u32 = 1;
-
 /// The number of partitions of the global index of due times for each kind but leases.
 pub(crate) const SHARDS: u32 = 4;
 
@@ -265,18 +261,10 @@ impl SimulationKeys {
         self.shard(shard(id, SIMULATION_SHARDS))
     }
 
-    fn queue(&self, number: u32) -> String {
-        format!("{}#queue#{number}", self.partition)
-    }
-
-    /// The partitions of the queue.
-    pub(crate) fn queues(&self) -> Vec<String> {
-        (0..QUEUE_SHARDS).map(|number| self.queue(number)).collect()
-    }
-
-    /// The partition of the queue that a conversation waits in.
-    pub(crate) fn queue_of(&self, id: &ConversationId) -> String {
-        self.queue(shard(id.as_str(), QUEUE_SHARDS))
+    /// The partition of the queue. There is one, because each poll of a worker reads it, for each running simulation. It
+    /// takes some thousand replies a second.
+    pub(crate) fn queue(&self) -> String {
+        format!("{}#queue", self.partition)
     }
 
     /// A counter shard. They are spread over the partitions of the shards.

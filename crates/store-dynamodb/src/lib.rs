@@ -27,7 +27,7 @@
 //! | project`#`simulation`#shard#`0 to 7 | `counts#`0 to 63 | a counter shard, with the simulation's revision. Eight, or more for a target of more than 1,023 conversations |
 //! | | `persona#`persona, `by-made#persona#`… | a persona, and its entry |
 //! | | `by-made#conversation#`… | the entry of a conversation, with its status. Written when the conversation is queued, starts, ends or settles |
-//! | project`#`simulation`#queue#`0 | `queued#`… | the entry of a queued conversation in the queue |
+//! | project`#`simulation`#queue` | `queued#`… | the entry of a queued conversation in the queue |
 //! | project`#`simulation`#`conversation | `conversation` | a conversation, with the outcomes of its evaluations, where its replies under an `Idempotency-Key` are, and the names of its last writes |
 //! | | `message#`attempt`#`position`#`part | the messages that one change added, from a position on, with the reply of the turn. Cut where one item would be too large |
 //! | | `reply#`hash | a reply under an `Idempotency-Key` that was stored without messages, by the key's SHA-256. Removed by its `expires` |
@@ -54,7 +54,7 @@
 //! objectives, monitors and batches of a project share one partition, which only requests that create or change them
 //! write. Without local indexes DynamoDB splits a partition that grows, so none is full at 10 GB.
 //!
-//! Everything below a simulation is found without a scan: its shards and queues by their numbers, its conversations by
+//! Everything below a simulation is found without a scan: its queue, its shards by their numbers, its conversations by
 //! their entries, and its evaluation runs by theirs.
 //!
 //! Data written while keys are used, in `key-uses` and `key-rates`, is separate from the keys, so

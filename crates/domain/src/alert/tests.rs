@@ -1,22 +1,10 @@
 use super::*;
+use crate::fixtures::Random;
 
-/// A deterministic generator (`SplitMix64`) for simulated results.
-struct Random(u64);
-
-impl Random {
-    /// The outcomes of a run of conversations that pass at a rate.
-    fn run(&mut self, rate: f64, conversations: u64) -> RunOutcomes {
-        let passed = (0..conversations).filter(|_| self.uniform() < rate).count() as u64;
-        RunOutcomes { passed, failed: conversations - passed, ..RunOutcomes::default() }
-    }
-
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
+/// The outcomes of a run of conversations that pass at a rate.
+fn run(random: &mut Random, rate: f64, conversations: u64) -> RunOutcomes {
+    let passed = (0..conversations).filter(|_| random.passes(rate)).count() as u64;
+    RunOutcomes { passed, failed: conversations - passed, ..RunOutcomes::default() }
 }
 
 fn rates(expected: f64, low: f64) -> AlertRates {
@@ -25,7 +13,7 @@ fn rates(expected: f64, low: f64) -> AlertRates {
 
 /// How many runs of `limit` it takes until the alert changes.
 fn runs_until_change(alert: &mut Alert, random: &mut Random, rate: f64, limit: usize) -> Option<usize> {
-    (1..=limit).find(|_| alert.count(random.run(rate, 20)).is_some())
+    (1..=limit).find(|_| alert.count(run(random, rate, 20)).is_some())
 }
 
 #[test]
@@ -51,7 +39,7 @@ fn false_alerts_are_rarer_than_one_in_a_year_of_hourly_runs() {
         let mut alerts = 0;
         let mut alert = Alert::new(rates(expected, low));
         for _ in 0..YEARS * YEAR {
-            if alert.count(random.run(expected, 20)).is_some() {
+            if alert.count(run(&mut random, expected, 20)).is_some() {
                 alerts += 1;
                 alert = Alert::new(alert.rates);
             }

@@ -112,22 +112,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fixtures::Random;
 
     fn assert_close(found: f64, expected: f64) {
         assert!((found - expected).abs() <= expected.abs() * 1e-9, "{found} is not {expected}");
-    }
-
-    /// A deterministic generator (`SplitMix64`) for simulated results.
-    struct Random(u64);
-
-    impl Random {
-        fn passes(&mut self, rate: f64) -> bool {
-            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut mixed = self.0;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 <= rate
-        }
     }
 
     #[test]

@@ -6,11 +6,11 @@ use onerun_store::{AgentSummary, ChangeError, Decide, IdempotencyRecord, ListAge
 
 use crate::{
     database::Written,
-    entries::{entry, replace},
+    entries::{named, replace},
     item::{self, BODY, FACETS, FOLDED, Item, LAST_POLLED_AT, REVISION},
     keys::{self, Key},
     lists,
-    query::{Index, Query},
+    query::Query,
     record,
     retry::RetryPolicy,
     write::Write,
@@ -23,18 +23,13 @@ const WHAT: &str = "agent";
 /// The number of simulations of an agent.
 const SIMULATIONS: &str = "simulations";
 
-fn entries(table: ProjectTable<'_>, agent: &Agent) -> Vec<Write> {
-    let (id, created) = (&agent.id, keys::time(agent.created_at));
-    let folded = keys::fold(agent.name.as_str());
-    let entry = |index, text: String| {
-        entry(WHAT, table.project.as_str(), index, &text, format!("agent#{id}"))
-            .set(FOLDED, item::text(folded.clone()))
+fn entries(table: ProjectTable<'_>, agent: &Agent) -> [Write; 2] {
+    let (project, id) = (table.project.as_str(), agent.id.as_str());
+    named(WHAT, project, "agent#", id, agent.created_at, &agent.name).map(|entry| {
+        entry
+            .set(FOLDED, item::text(keys::fold(agent.name.as_str())))
             .set(FACETS, item::texts(keys::facets(&agent.name, &agent.metadata)))
-    };
-    vec![
-        entry(Index::Made, format!("agent#{created}#{id}")),
-        entry(Index::Name, format!("agent#{folded}{}{created}#{id}", keys::END)),
-    ]
+    })
 }
 
 pub(super) async fn insert(

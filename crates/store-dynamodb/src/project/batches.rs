@@ -8,13 +8,13 @@ use onerun_store::{BatchChange, BatchStore, ChangeError, Decide, NewBatch, SortB
 use super::{DynamoDbProject, ProjectTable, contended, duplicate, find, projects::order, require_new};
 use crate::{
     database::Written,
-    entries::entry,
+    entries::named,
     idempotency,
     item::{self, Item, REVISION},
     jobs,
     keys::{self, Key},
     lists,
-    query::{Index, Query},
+    query::Query,
     retry::RetryPolicy,
     write::Write,
 };
@@ -90,14 +90,8 @@ fn put(table: ProjectTable<'_>, batch: &Batch) -> Result<Write, StoreError> {
 
 /// The entries of a batch, which never move.
 fn entries(table: ProjectTable<'_>, batch: &Batch) -> [Write; 2] {
-    let (id, created) = (&batch.id, keys::time(batch.created_at));
-    let folded = keys::fold(batch.name.as_str());
-    let row = format!("{}{id}", keys::BATCH);
-    let entry = |index, text: String| entry(BATCH, table.project.as_str(), index, &text, row.clone());
-    [
-        entry(Index::Made, format!("{}{created}#{id}", keys::BATCH)),
-        entry(Index::Name, format!("{}{folded}{}{created}#{id}", keys::BATCH, keys::END)),
-    ]
+    let (project, id) = (table.project.as_str(), batch.id.as_str());
+    named(BATCH, project, keys::BATCH, id, batch.created_at, &batch.name)
 }
 
 fn put_items(table: ProjectTable<'_>, view: &BatchView) -> Result<Write, StoreError> {

@@ -64,16 +64,15 @@ fn entries(keys: &SimulationKeys, conversation: &Conversation) -> Vec<Write> {
         .set_some(UNSETTLED, unsettled);
     let queued = || {
         let text = format!("{}#{seq}", keys::time(conversation.queued_at));
-        entry(ENTRY, keys.queue_of(id), Index::Queued, &text, row)
+        entry(ENTRY, keys.queue(), Index::Queued, &text, row)
     };
     let is_queued = conversation.status == ConversationStatus::Queued;
     [made].into_iter().chain(is_queued.then(queued)).collect()
 }
 
 /// The queued conversations of a simulation, longest waiting first.
-pub(super) fn queue(keys: &SimulationKeys) -> Vec<Query> {
-    let query = |queue| Query::new(WHAT, queue).by(Index::Queued, Direction::Ascending);
-    keys.queues().into_iter().map(query).collect()
+pub(super) fn queue(keys: &SimulationKeys) -> Query {
+    Query::new(WHAT, keys.queue()).by(Index::Queued, Direction::Ascending)
 }
 
 /// All conversations of a simulation, by time of creation.
@@ -128,7 +127,7 @@ pub(super) async fn list(
     // Only ended conversations are counted with an outcome.
     let status = list.status.or(list.outcome.as_ref().map(|_| ConversationStatus::Ended));
     let queries = match status {
-        Some(ConversationStatus::Queued) => queue(&keys),
+        Some(ConversationStatus::Queued) => vec![queue(&keys)],
         status => {
             let word = status.map(|status| status.as_str().to_owned());
             all(&keys, Direction::Descending).map(|query| query.equal(STATUS, word.clone())).collect()

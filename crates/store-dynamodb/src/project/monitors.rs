@@ -12,7 +12,7 @@ use onerun_store::{
 use super::{DynamoDbProject, ProjectTable, contended, duplicate, projects::order, require_new};
 use crate::{
     database::Written,
-    entries::{delete, entry, replace},
+    entries::{delete, entry, named, replace},
     failure, idempotency,
     item::{self, EXPIRES, Item, REVISION},
     jobs,
@@ -130,15 +130,9 @@ fn put(table: ProjectTable<'_>, monitor: &Monitor) -> Result<Write, StoreError> 
     Ok(overdue::mark_monitor(write, monitor))
 }
 
-fn entries(table: ProjectTable<'_>, monitor: &Monitor) -> Vec<Write> {
-    let (id, created) = (&monitor.id, keys::time(monitor.created_at));
-    let folded = keys::fold(monitor.name.as_str());
-    let row = format!("{}{id}", keys::MONITOR);
-    let entry = |index, text: String| entry(MONITOR, table.project.as_str(), index, &text, row.clone());
-    vec![
-        entry(Index::Made, format!("{}{created}#{id}", keys::MONITOR)),
-        entry(Index::Name, format!("{}{folded}{}{created}#{id}", keys::MONITOR, keys::END)),
-    ]
+fn entries(table: ProjectTable<'_>, monitor: &Monitor) -> [Write; 2] {
+    let (project, id) = (table.project.as_str(), monitor.id.as_str());
+    named(MONITOR, project, keys::MONITOR, id, monitor.created_at, &monitor.name)
 }
 
 fn put_run(table: ProjectTable<'_>, run: &MonitorRun) -> Result<Write, StoreError> {

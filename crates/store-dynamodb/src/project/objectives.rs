@@ -8,11 +8,11 @@ use onerun_store::{ChangeError, Decide, IdempotencyRecord, SortBy, StoreError};
 
 use crate::{
     database::Written,
-    entries::{entry, replace},
+    entries::{named, replace},
     item::{self, REVISION},
-    keys::{self, Key},
+    keys::Key,
     lists,
-    query::{Index, Query},
+    query::Query,
     record,
     retry::RetryPolicy,
     write::Write,
@@ -28,15 +28,9 @@ fn put(table: ProjectTable<'_>, objective: &Objective) -> Write {
     Write::put(WHAT, key, &record::objective_body(objective))
 }
 
-fn entries(table: ProjectTable<'_>, objective: &Objective) -> Vec<Write> {
-    let (id, created) = (&objective.id, keys::time(objective.created_at));
-    let folded = keys::fold(objective.name.as_str());
-    let entry =
-        |index, text: String| entry(WHAT, table.project.as_str(), index, &text, format!("objective#{id}"));
-    vec![
-        entry(Index::Made, format!("objective#{created}#{id}")),
-        entry(Index::Name, format!("objective#{folded}{}{created}#{id}", keys::END)),
-    ]
+fn entries(table: ProjectTable<'_>, objective: &Objective) -> [Write; 2] {
+    let (project, id) = (table.project.as_str(), objective.id.as_str());
+    named(WHAT, project, "objective#", id, objective.created_at, &objective.name)
 }
 
 fn put_version(table: ProjectTable<'_>, objective: &Objective) -> Write {

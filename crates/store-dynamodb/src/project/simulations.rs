@@ -21,7 +21,7 @@ use onerun_store::{
 use crate::{
     counts::Totals,
     database::{AT_ONCE, Found, Written},
-    entries::{entry, replace},
+    entries::{entry, named, replace},
     idempotency,
     item::{self, AGENT, FACETS, FOLDED, Item, REVISION, STATUS},
     jobs,
@@ -40,21 +40,19 @@ pub(super) const WHAT: &str = "simulation";
 pub(super) const COUNTS: &str = "simulation's counts";
 
 fn entries(table: ProjectTable<'_>, simulation: &Simulation) -> Vec<Write> {
-    let (id, created) = (&simulation.id, keys::time(simulation.created_at));
-    let (folded, status) = (keys::fold(simulation.name.as_str()), simulation.status.as_str());
-    let entry = |index, text: String| {
-        entry(WHAT, table.project.as_str(), index, &text, format!("simulation#{id}"))
-            .set(FOLDED, item::text(folded.clone()))
+    let (project, id, status) = (table.project.as_str(), simulation.id.as_str(), simulation.status.as_str());
+    let [by_time, by_name] = named(WHAT, project, "simulation#", id, simulation.created_at, &simulation.name);
+    let text = format!("simulation#{status}#{}#{id}", keys::time(simulation.created_at));
+    let by_status = entry(WHAT, project, Index::Status, &text, format!("simulation#{id}"));
+    // Only lists by name filter by status. Others are in the order of the status.
+    let by_name = by_name.set(STATUS, item::text(status));
+    let filtered = |entry: Write| {
+        entry
+            .set(FOLDED, item::text(keys::fold(simulation.name.as_str())))
             .set(FACETS, item::texts(facets(simulation)))
             .set(AGENT, item::text(simulation.agent_id.as_str()))
     };
-    vec![
-        entry(Index::Made, format!("simulation#{created}#{id}")),
-        // Only lists by name filter by status. Others are in the order of the status.
-        entry(Index::Name, format!("simulation#{folded}{}{created}#{id}", keys::END))
-            .set(STATUS, item::text(status)),
-        entry(Index::Status, format!("simulation#{status}#{created}#{id}")),
-    ]
+    [by_time, by_name, by_status].map(filtered).into()
 }
 
 fn facets(simulation: &Simulation) -> BTreeSet<String> {
@@ -369,8 +367,8 @@ async fn queues(
     let queues: Vec<Option<(Entry, SimulationQueue)>> = stream::iter(candidates)
         .map(|entry| async move {
             let simulation = id(&entry.key)?;
-            let queries = conversations::queue(&table.keys(&simulation));
-            let found = lists::first(table.database, queries, limit).await?;
+            let queue = conversations::queue(&table.keys(&simulation)).limit(limit);
+            let found = table.database.entries(&queue).await?;
             let conversations: Result<VecDeque<_>, StoreError> =
                 found.iter().map(|entry| Ok((turn(&entry.sort)?, conversations::id(&entry.key)?))).collect();
             let queue = SimulationQueue { simulation, conversations: conversations? };
