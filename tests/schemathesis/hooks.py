@@ -62,6 +62,9 @@ def before_call(context, case, **kwargs):
         # A simulation is compared with another one of the project.
         if "with" in case.query:
             case.query["with"] = RANDOM.choice(IDS["simulation_to_cancel_id"])
+        # The agent and objectives of a batch are of this project. Sequences of calls also create projects.
+        if case.operation.path == "/v1/simulations/batch":
+            case.query["project_id"] = IDS["project_id"][0]
         # The days of a report are at most 92.
         if case.operation.path == "/v1/usage":
             case.query.pop("first", None)

@@ -261,8 +261,8 @@ impl SimulationKeys {
         self.shard(shard(id, SIMULATION_SHARDS))
     }
 
-    /// The partition of the queue. There is one, because each poll of a worker reads it, for each running simulation. It
-    /// takes some thousand replies a second.
+    /// The partition of the queue. There is one, because each poll of a worker reads it for each running simulation.
+    /// It takes some thousand replies a second.
     pub(crate) fn queue(&self) -> String {
         format!("{}#queue", self.partition)
     }
