@@ -41,19 +41,21 @@ async function monitorView(context) {
   const at = path`v1/monitors/${params.monitor}`;
   const query = { project_id: params.project };
   const load = async () => {
-    const [monitor, runs] = await Promise.all([
+    const [monitor, runs, latest] = await Promise.all([
       api.get(at, { query, signal }),
       api.get(`${at}/runs`, { query: { ...query, ...pageQuery(context) }, signal }),
+      api.get(`${at}/runs`, { query: { ...query, limit: SERIES_RUNS }, signal }),
     ]);
     const alert = monitor.alert && (await api.get(`${at}/alert`, { query, signal }));
-    return { monitor, runs, alert };
+    return { monitor, runs, alert, series: latest.data.reverse() };
   };
   const first = await load();
   const body = h('div');
   await refreshWhile(context, body, first, {
     load,
-    show: ({ monitor, runs, alert }) => [
+    show: ({ monitor, runs, alert, series }) => [
       h('section.card', monitorFacts(monitor, alert)),
+      seriesCard(monitor, series, alert),
       h(
         'section',
         h('h2', 'Runs'),
@@ -131,6 +133,98 @@ function alertFacts(alert) {
       `after ${count(alert.runs, 'run')}`,
     ),
   ];
+}
+
+/** The number of runs that the chart shows: more would not be told apart on a narrow screen. */
+const SERIES_RUNS = 60;
+
+const rateOf = (run) => run.outcomes?.pass_rate ?? null;
+
+/** A chart of the pass rates of runs, oldest first, if one of them has a rate. */
+function seriesCard(monitor, runs, alert) {
+  if (!runs.some((run) => rateOf(run) !== null)) return null;
+  const spans = alertSpans(runs, alert?.events ?? []);
+  const gate = monitor.gate?.min_pass_rate ?? null;
+  const key = (mark, text) => h('span.key', svg('svg', { viewBox: '0 0 14 14', 'aria-hidden': 'true' }, mark), text);
+  const dot = (kind) => svg(`circle.${kind}`, { cx: 7, cy: 7, r: 4 });
+  const has = (kind) => runs.some((run) => rateOf(run) !== null && runKind(run) === kind);
+  return h(
+    'section',
+    h('h2', 'Pass rate over time'),
+    h(
+      'figure.card.series',
+      seriesPlot(runs, spans, gate),
+      h(
+        'div.ends',
+        h('span', fullTime(runs[0].planned_at)),
+        runs.length > 1 && h('span', fullTime(runs.at(-1).planned_at)),
+      ),
+      h(
+        'figcaption',
+        has('good') && key(dot('good'), 'pass'),
+        has('bad') && key(dot('bad'), 'fail'),
+        has('open') && key(dot('open'), monitor.gate ? 'no pass or fail' : 'pass rate'),
+        key(svg('line.range', { x1: 7, x2: 7, y1: 0, y2: 14 }), '95% confidence interval'),
+        gate !== null && key(svg('line.gate', { x1: 0, x2: 14, y1: 7, y2: 7 }), `gate at ${percent(gate)}`),
+        spans.length > 0 && key(svg('rect.alerting', { width: 14, height: 14 }), 'alert open'),
+      ),
+    ),
+  );
+}
+
+const runKind = ({ verdict }) => ({ pass: 'good', fail: 'bad' })[verdict] ?? 'open';
+
+/** The first and last index of each stretch of runs at which the alert was open. */
+function alertSpans(runs, events) {
+  const changes = new Map(events.map((event) => [event.run_id, event.change]));
+  // Events come latest first. The last one before the first run tells the state at the start.
+  const before = events.find((event) => event.planned_at < runs[0].planned_at);
+  const spans = [];
+  let isOpen = before?.change === 'opened';
+  if (isOpen) spans.push([0, 0]);
+  for (const [index, { id }] of runs.entries()) {
+    if (changes.get(id) === 'opened') spans.push([index, index]);
+    else if (isOpen) spans.at(-1)[1] = index;
+    isOpen = changes.has(id) ? changes.get(id) === 'opened' : isOpen;
+  }
+  return spans;
+}
+
+function seriesPlot(runs, spans, gate) {
+  const rates = runs.map(rateOf).filter((rate) => rate !== null);
+  const range = `from ${percent(Math.min(...rates))} to ${percent(Math.max(...rates))}`;
+  const alerts = spans.length > 0 ? `; ${count(spans.length, 'alert')}` : '';
+  const label = `Pass rates of the latest ${count(rates.length, 'run')} with results: ${range}, at last ${percent(rates.at(-1))}${alerts}`;
+  const width = 100 / runs.length;
+  const x = (index) => `${((index + 0.5) * width).toFixed(3)}%`;
+  const y = (share) => `${((1 - share) * 100).toFixed(2)}%`;
+  const across = (kind, share) => svg(`line.${kind}`, { x1: '0%', x2: '100%', y1: y(share), y2: y(share) });
+  return svg(
+    'svg',
+    { role: 'img', 'aria-label': label },
+    spans.map(([first, last]) =>
+      svg('rect.alerting', {
+        x: `${first * width}%`,
+        width: `${(last - first + 1) * width}%`,
+        height: '100%',
+      }),
+    ),
+    [0, 0.5, 1].map((share) => [
+      across('track', share),
+      svg('text', { x: '-8', y: y(share), dy: '0.35em', 'text-anchor': 'end' }, percent(share)),
+    ]),
+    gate !== null && across('gate', gate),
+    runs.map((run, index) => {
+      const rate = rateOf(run);
+      const at = x(index);
+      if (rate === null) return svg('line.missing', { x1: at, x2: at, y1: '97%', y2: '103%' });
+      const { low, high } = run.outcomes.pass_rate_interval;
+      return [
+        svg('line.range', { x1: at, x2: at, y1: y(low), y2: y(high) }),
+        svg(`circle.${runKind(run)}`, { cx: at, cy: y(rate), r: 4 }),
+      ];
+    }),
+  );
 }
 
 const ALERT_BADGES = { opened: ['bad', 'alert opened'], recovered: ['good', 'recovered'] };

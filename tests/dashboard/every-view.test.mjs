@@ -107,8 +107,9 @@ async function createMonitors({ project, agent }, hostileProject) {
         name,
         agent_id: agentId,
         scenario: `A customer of ${NAMES.japanese} wants a refund. ${NAMES.emoji}`,
-        target_conversations: 20,
-        target_personas: 10,
+        target_conversations: 2,
+        target_personas: 2,
+        auto_approve: true,
         // A gate needs one.
         objective_ids: of === project ? [objective.id] : [],
       },
@@ -125,7 +126,7 @@ async function createMonitors({ project, agent }, hostileProject) {
   const [{ id: agentId }] = (await server.get(`/v1/agents?project_id=${hostileProject}`)).data;
   await create(HOSTILE, { schedule: daily }, hostileProject, agentId);
   const runs = `/v1/monitors/${id}/runs?project_id=${project}`;
-  await server.post(runs, {});
+  await holdRun(project, runs);
   await server.post(runs, {});
   const started = async () => (await server.get(runs)).data.every((run) => run.simulation_id !== null);
   await eventually(started, 'the runs have simulations');
@@ -133,6 +134,22 @@ async function createMonitors({ project, agent }, hostileProject) {
   await server.post(`/v1/simulations/${simulation}/cancel?project_id=${project}`, {});
   await eventually(async () => (await server.get(runs)).data[0].verdict === 'infra', 'the run has a verdict');
   return id;
+}
+
+/** Starts a run of a monitor and holds its conversations. */
+async function holdRun(project, runs) {
+  await server.post(runs, {});
+  const simulation = await eventually(
+    async () => (await server.get(runs)).data[0].simulation_id,
+    'the run has a simulation',
+  );
+  const conversations = async () => {
+    const { data } = await server.get(`/v1/simulations/${simulation}/conversations?project_id=${project}`);
+    return data.length === 2 && data;
+  };
+  for (const { id } of await eventually(conversations, 'conversations are queued'))
+    await server.hold(project, simulation, id);
+  await eventually(async () => (await server.get(runs)).data[0].outcomes, 'the run has results');
 }
 
 /** Creates a batch with simulations in several states. Returns its id. */

@@ -133,15 +133,15 @@ export class Server {
     };
     const [undecided] = await list(ids.undecided, 1);
     [ids.held, ids.lost, ids.retried] = await list(ids.failed, 3);
-    await this.#hold(project, ids.undecided, undecided);
-    await this.#hold(project, ids.failed, ids.held);
+    await this.hold(project, ids.undecided, undecided);
+    await this.hold(project, ids.failed, ids.held);
     await this.#restart({ ONERUN_LEASE_SECONDS: '1' });
     const lose = (conversation, attempt) => this.#lose(project, ids.failed, conversation, attempt);
     await Promise.all([lose(ids.lost, 1), lose(ids.retried, 1)]);
     await lose(ids.lost, 2);
     await lose(ids.lost, 3);
     await this.#restart({});
-    await this.#hold(project, ids.failed, ids.retried);
+    await this.hold(project, ids.failed, ids.retried);
     const status = async (simulation) => (await this.get(at(`/v1/simulations/${simulation}`))).status;
     await eventually(async () => (await status(ids.failed)) === 'failed', 'the simulation failed');
     await eventually(async () => (await status(ids.undecided)) === 'completed', 'the simulation completed');
@@ -152,7 +152,7 @@ export class Server {
   }
 
   /** Holds a conversation as a worker does, with one reply. */
-  async #hold(project, simulation, conversation) {
+  async hold(project, simulation, conversation) {
     const at = (path) =>
       `/v1/simulations/${simulation}/conversations/${conversation}${path}?project_id=${project}`;
     await this.post(at('/start'));
