@@ -4,7 +4,6 @@ mod arguments;
 mod attention;
 mod audit;
 mod check;
-mod confirm;
 mod issue;
 mod leak;
 mod manage;

@@ -3,6 +3,7 @@
 mod agents;
 mod api;
 mod batches;
+mod confirm;
 mod conversations;
 mod creation;
 mod demo;

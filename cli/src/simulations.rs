@@ -17,6 +17,7 @@ use onerun_client::{
 use tokio::task::JoinSet;
 
 use crate::{
+    confirm::Consent,
     list::{self, Listing},
     outcome, output, personas,
     project::{ProjectArgument, find_simulation},
@@ -50,6 +51,10 @@ pub(crate) enum Command {
     Approve(Selected),
     /// Cancel a simulation. Conversations in progress are stopped.
     Cancel(Selected),
+    /// Delete a simulation that has ended, with its conversations, personas and evaluations.
+    ///
+    /// Asks for confirmation. Cancel a simulation that runs before. The usage of the project stays.
+    Delete(Delete),
 }
 
 /// Options of `onerun simulations list`.
@@ -121,6 +126,15 @@ pub(crate) struct Show {
     json: bool,
 }
 
+/// Options of `onerun simulations delete`.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    of: Selected,
+    #[command(flatten)]
+    consent: Consent,
+}
+
 pub(crate) async fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Wait(options) => return wait::run(options).await,
@@ -129,6 +143,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Show(options) => show(options).await,
         Command::Approve(options) => approve(options).await,
         Command::Cancel(options) => cancel(options).await,
+        Command::Delete(options) => delete(options).await,
     };
     outcome::report(done.map(|()| ExitCode::SUCCESS))
 }
@@ -142,6 +157,16 @@ async fn approve(options: &Selected) -> anyhow::Result<()> {
 async fn cancel(options: &Selected) -> anyhow::Result<()> {
     options.of.simulation(&options.simulation).await?.cancel().await?;
     output::print("canceled\n")
+}
+
+async fn delete(options: &Delete) -> anyhow::Result<()> {
+    let simulation = options.of.of.simulation(&options.of.simulation).await?;
+    let Simulation { name, id, .. } = simulation.get().await?.into_value();
+    let question =
+        format!("Delete the simulation {} (`{}`) with everything below it?", plain(&name), plain(&id));
+    options.consent.ask(&question)?;
+    simulation.delete().await?;
+    output::print("deleted\n")
 }
 
 async fn list(options: &List) -> anyhow::Result<()> {

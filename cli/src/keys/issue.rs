@@ -16,10 +16,9 @@ use zeroize::Zeroizing;
 
 use super::{
     arguments::{self, GrantArguments, LifetimeArguments, MetadataArguments, ProjectArguments},
-    confirm::Consent,
     manage, table,
 };
-use crate::{api::Connection, output, text};
+use crate::{api::Connection, confirm::Consent, output, text};
 
 /// Options of `onerun keys create`.
 #[derive(Debug, Args)]

@@ -8,8 +8,7 @@ use onerun_auth::{KeyFormatError, ManagedKey};
 use onerun_client::resource::SecretKey;
 use zeroize::Zeroizing;
 
-use super::confirm::Consent;
-use crate::{api::Connection, outcome::Negative, output};
+use crate::{api::Connection, confirm::Consent, outcome::Negative, output};
 
 /// The most keys in one report.
 const MAX_KEYS: usize = 100;

@@ -9,11 +9,11 @@ use onerun_client::{
 
 use super::{
     arguments::{self, GrantArguments, LifetimeArguments, ProjectArguments},
-    confirm::Consent,
     table,
 };
 use crate::{
     api::Connection,
+    confirm::Consent,
     list::{self, Listing},
     output, text,
 };

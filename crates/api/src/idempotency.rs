@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use onerun_auth::KeyId;
-use onerun_domain::{ProjectId, SimulationId, sha256_hex};
+use onerun_domain::{ProjectId, Resource, SimulationId, sha256_hex};
 use onerun_engine::OperationError;
 use onerun_store::{IdempotencyId, IdempotencyRecord, IdempotencyScope, ProjectStore, StoreError};
 use serde::{Serialize, de::IgnoredAny};
@@ -179,7 +179,8 @@ async fn with_objectives(
         serde_json::from_str(&record.response).map_err(|_| corrupt("its response is not JSON"))?;
     let id = simulation["id"].as_str().and_then(|id| id.parse::<SimulationId>().ok());
     let id = id.ok_or_else(|| corrupt("its response names no simulation"))?;
-    let detail = project.simulation(&id).await?.ok_or_else(|| corrupt("its simulation is gone"))?;
+    // It was deleted since.
+    let detail = project.simulation(&id).await?.ok_or(ApiError::NotFound(Resource::Simulation))?;
     let objectives: Vec<_> = detail.objectives.into_iter().map(ObjectiveOut::from).collect();
     simulation["objectives"] =
         serde_json::to_value(objectives).map_err(|error| ApiError::Internal(Box::new(error)))?;

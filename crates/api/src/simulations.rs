@@ -26,6 +26,7 @@ pub(crate) const MAX_OBJECTIVES: usize = 50;
 
 const RUN_REQUESTED: &str = "Simulation run requested";
 const CANCEL_REQUESTED: &str = "Simulation cancel requested";
+const DELETED: &str = "Simulation deleted";
 
 operations! {
     CREATE_SIMULATION {
@@ -74,6 +75,17 @@ operations! {
             `simulation_canceled`. On a canceled simulation, this changes nothing.",
         output: DoneOut = json!({ "message": CANCEL_REQUESTED }),
         errors: ["simulation_not_found", "simulation_over"],
+    }
+    DELETE_SIMULATION {
+        route: DELETE "/v1/simulations/{simulation_id}",
+        handler: Project(delete_simulation),
+        access: Access::Requires(Scope::SimulationsWrite),
+        summary: "Delete a simulation that has ended, with everything below it",
+        description: "From now on it is not found, and lists leave it out. Its conversations, messages, personas, evaluations \
+            and labels are removed 15 minutes later. Batches, runs of monitors and copies of its personas keep its id, and the \
+            usage of the project stays. Cancel a simulation that runs before. This cannot be undone.",
+        output: DoneOut = json!({ "message": DELETED }),
+        errors: ["simulation_not_found", "simulation_not_ended"],
     }
 }
 
@@ -294,6 +306,12 @@ async fn run_simulation(app: &App, project: &dyn ProjectStore, call: Call) -> Re
 async fn cancel_simulation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     app.engine().cancel_simulation(project, &call.id(Resource::Simulation)?).await?;
     done(CANCEL_REQUESTED)
+}
+
+async fn delete_simulation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let by = call.caller()?.key_id().as_str();
+    app.engine().delete_simulation(project, &call.id(Resource::Simulation)?, by).await?;
+    done(DELETED)
 }
 
 /// The simulation in the path.

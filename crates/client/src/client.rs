@@ -225,6 +225,12 @@ impl SimulationClient {
         cancel.retrying::<Value>("canceling", || cancel.request(Method::POST, &[])).await.map(drop)
     }
 
+    /// Deletes the simulation, which must have ended, with everything below it.
+    pub async fn delete(&self) -> Result<(), Error> {
+        let delete = || self.0.request(Method::DELETE, &[]);
+        self.0.retrying::<Value>("deleting", delete).await.map(drop)
+    }
+
     /// Its current results.
     pub async fn results(&self) -> Result<Verbatim<Results>, Error> {
         self.0.at(&["results"]).get(&[]).await

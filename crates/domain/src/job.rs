@@ -90,6 +90,11 @@ pub enum Work {
         /// The position of the last conversation whose transcript is deleted; `None` at first.
         after: Option<String>,
     },
+    /// Remove what is stored below a deleted simulation, in bounded steps.
+    PurgeSimulation {
+        /// The simulation.
+        simulation: SimulationId,
+    },
     /// Queue a bounded number of an evaluation run's conversations for its judge, and enqueue the rest.
     QueueEvaluations {
         /// The simulation.
@@ -153,6 +158,7 @@ impl Work {
             | Self::FinishSimulation { simulation }
             | Self::StopConversations { simulation }
             | Self::DeleteTranscripts { simulation, .. }
+            | Self::PurgeSimulation { simulation }
             | Self::QueueEvaluations { simulation, .. }
             | Self::StartMonitorRun { simulation, .. }
             | Self::FinishMonitorRun { simulation, .. }
@@ -172,6 +178,7 @@ impl Work {
             Self::FinishSimulation { .. } => "finish_simulation",
             Self::StopConversations { .. } => "stop_conversations",
             Self::DeleteTranscripts { .. } => "delete_transcripts",
+            Self::PurgeSimulation { .. } => "purge_simulation",
             Self::QueueEvaluations { .. } => "queue_evaluations",
             Self::StartMonitorRun { .. } => "start_monitor_run",
             Self::FinishMonitorRun { .. } => "finish_monitor_run",
@@ -187,6 +194,7 @@ impl Work {
             Self::StartSimulation { simulation }
             | Self::FinishSimulation { simulation }
             | Self::StopConversations { simulation }
+            | Self::PurgeSimulation { simulation }
             | Self::SettleBatchItem { simulation, .. } => format!("{name}:{simulation}"),
             Self::GeneratePersonas { simulation, first_seq: seq }
             | Self::ReplacePersona { simulation, seq } => {

@@ -81,6 +81,12 @@ pub enum Refusal {
         /// Its status.
         status: SimulationStatus,
     },
+    /// Only a simulation that has ended is deleted.
+    #[error("the simulation is {}: cancel it, and then delete it", .status.as_str())]
+    SimulationNotEnded {
+        /// Its status.
+        status: SimulationStatus,
+    },
     /// There is nothing that an evaluation run could judge.
     #[error(
         "there is nothing to judge again: the simulation has no objectives, or no conversation that was held without a \

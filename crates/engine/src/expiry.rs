@@ -1,5 +1,5 @@
-//! The tick: expires leases, simulations, idempotency records and transcripts, and starts monitors' runs. The hosts
-//! decide when: a loop on one machine, a schedule on AWS.
+//! The tick: expires leases, simulations, idempotency records and transcripts, purges deleted simulations, and starts
+//! monitors' runs. The hosts decide when: a loop on one machine, a schedule on AWS.
 
 use std::future::Future;
 
@@ -17,8 +17,8 @@ const EXPIRED_A_TICK: u32 = 1_024;
 
 impl Engine {
     /// Ends expired simulations, queues or fails conversations whose lease has expired, begins to delete
-    /// transcripts whose retention is over, and records runs of monitors that are due. Returns how many were overdue.
-    /// A failure is logged and does not stop the others.
+    /// transcripts whose retention is over, enqueues the purge of deleted simulations, and records runs of monitors that
+    /// are due. Returns how many were overdue. A failure is logged and does not stop the others.
     pub async fn tick(&self) -> Result<usize, StoreError> {
         let overdue = self.store().overdue(OVERDUE_A_TICK, self.now()).await?;
         if let Err(error) = self.store().delete_expired_records(EXPIRED_A_TICK, self.now()).await {
@@ -43,11 +43,16 @@ impl Engine {
         let deletions: Vec<_> =
             old.iter().map(|(project, simulation)| self.begin_deletion(project, simulation)).collect();
         run_all(deletions).await;
+        let deleted = self.simulations_to_purge(OVERDUE_A_TICK).await?;
+        let purges: Vec<_> =
+            deleted.iter().map(|(project, simulation)| self.begin_purge(project, simulation)).collect();
+        run_all(purges).await;
         let monitors = self.store().due_monitors(OVERDUE_A_TICK, self.now()).await?;
         let starts: Vec<_> =
             monitors.iter().map(|(project, monitor)| self.start_due_run(project, monitor)).collect();
         run_all(starts).await;
-        Ok(overdue.conversations.len() + overdue.simulations.len() + old.len() + monitors.len())
+        let overdue = overdue.conversations.len() + overdue.simulations.len();
+        Ok(overdue + old.len() + deleted.len() + monitors.len())
     }
 
     async fn expire_lease(

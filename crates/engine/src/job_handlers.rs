@@ -48,6 +48,7 @@ impl Engine {
             Work::DeleteTranscripts { simulation, after } => {
                 self.delete_transcripts(project, simulation, after.as_deref()).await
             }
+            Work::PurgeSimulation { simulation } => self.purge_simulation(project, simulation).await,
             Work::QueueEvaluations { simulation, run, after } => {
                 self.queue_evaluations(project, simulation, run, after.as_deref()).await
             }
@@ -95,6 +96,8 @@ impl Engine {
             Work::FinishSimulation { .. } => "it could not be finished",
             // It runs once more after it is buried: words that users want deleted must not stay.
             Work::DeleteTranscripts { .. } => return self.store().enqueue(vec![job.clone()]).await,
+            // The tick enqueues it again while the simulation is not purged.
+            Work::PurgeSimulation { .. } => return Ok(()),
             // The simulation has ended, and no worker can start its conversations.
             Work::StopConversations { .. } => return Ok(()),
         };

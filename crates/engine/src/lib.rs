@@ -7,6 +7,7 @@ mod batches;
 mod claims;
 mod conversations;
 mod cpu_queue;
+mod deletion;
 mod error;
 mod estimate;
 mod evaluation;

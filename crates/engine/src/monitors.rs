@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use onerun_domain::{
     Alert, AlertRates, GateBasis, Job, Limit, Metadata, Monitor, MonitorGate, MonitorId, MonitorPatch,
     MonitorRun, MonitorRunId, MonitorRunRef, MonitorState, Name, NewSimulation, PageRequest, ProjectId,
-    Resource, RunOutcomes, RunResults, RunVerdict, Schedule, ScheduleError, SimulationId, Work,
+    Resource, RunOutcomes, RunResults, RunVerdict, Schedule, ScheduleError, SimulationId, SimulationStatus,
+    Work,
 };
 use onerun_report::{Basis, Gate, Plan, Report, Subject, Verdict, plan_problems};
 use onerun_store::{
@@ -207,7 +208,7 @@ impl Engine {
         id: &MonitorRunId,
     ) -> Result<(), JobError> {
         let Some(run) = project.monitor_run(monitor, id).await? else { return Ok(()) };
-        if run.status != onerun_domain::SimulationStatus::Pending {
+        if run.status != SimulationStatus::Pending {
             return Ok(());
         }
         let simulation = run.simulation_id();
@@ -248,7 +249,14 @@ impl Engine {
         id: &MonitorRunId,
     ) -> Result<(), JobError> {
         let Some(run) = project.monitor_run(monitor, id).await? else { return Ok(()) };
-        let Some(detail) = project.simulation(simulation).await? else { return Ok(()) };
+        let Some(detail) = project.simulation(simulation).await? else {
+            let (reason, now) = ("its simulation was deleted before its results were stored", self.now());
+            let decide = Box::new(move |run: MonitorRun| {
+                run.finish(SimulationStatus::Failed, Some(reason.to_owned()), None, now)
+            });
+            ignore_refusal(project.change_monitor_run(monitor, id, decide).await)?;
+            return Ok(());
+        };
         if run.status.is_final() || !detail.simulation.status.is_final() {
             return Ok(());
         }

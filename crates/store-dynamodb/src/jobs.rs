@@ -21,9 +21,9 @@ use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, ProjectId
 use onerun_store::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, StoreError};
 
 use crate::{
-    database::{AT_ONCE, Changed, Database, Written, token},
+    database::{AT_ONCE, Answers, Changed, Database, Written, token},
     entries, failure,
-    item::{self, BODY, DUE, EXPIRES, Item, SHARD},
+    item::{self, BODY, DUE, EXPIRES, Item, SHARD, SORT},
     keys::{self, Key, LAST},
     lists,
     query::{Entry, Index, Query},
@@ -383,6 +383,23 @@ pub(crate) async fn bury(
             return Err(failure::contended("TransactWriteItems", "a job was called for again and again"));
         }
     }
+}
+
+/// Deletes the buried jobs that name a simulation. Reads all buried jobs, of which there are few.
+pub(crate) async fn delete_dead(database: &Database, simulation: &str) -> Result<(), StoreError> {
+    let query =
+        Query::new(DEAD, Key::dead_job_of("").partition).containing(BODY, Some(simulation.to_owned()));
+    let mut answers = Answers::new(database, query);
+    while let Some(items) = answers.next(usize::MAX).await? {
+        for item in items {
+            let id = item.text(SORT)?;
+            // The entry first: a repeated call finds the buried job.
+            let entry = dead_entry(&JobId::restore(id.to_owned()), item.text(BURIED)?);
+            database.delete(&entries::delete(&entry)).await?;
+            database.delete(&Write::delete(DEAD, Key::dead_job_of(id))).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Buried jobs, newest first. A job that is buried again meanwhile moves to the head of the list.

@@ -247,6 +247,16 @@ impl SimulationKeys {
         self.key("simulation".into())
     }
 
+    /// What is left of the simulation after its deletion, until it is purged.
+    pub(crate) fn tombstone(&self) -> Key {
+        self.key("deleted".into())
+    }
+
+    /// The item that says where the idempotency record of the request is that created the simulation.
+    pub(crate) fn record(&self) -> Key {
+        self.key("record".into())
+    }
+
     fn shard(&self, number: u32) -> String {
         format!("{}#shard#{number}", self.partition)
     }
@@ -285,6 +295,11 @@ impl SimulationKeys {
     /// The counter shard of a conversation in a simulation with this target.
     pub(crate) fn counter_shard_of(&self, conversation: &ConversationId, target: Target) -> Key {
         self.counter_shard(shard(conversation.as_str(), counter_shards(target)))
+    }
+
+    /// One of the first counter shards, whatever the target of the simulation is.
+    pub(crate) fn first_counter_shard_of(&self, id: &ConversationId) -> Key {
+        self.counter_shard(shard(id.as_str(), SIMULATION_SHARDS))
     }
 
     /// The counter shard of a persona, which every simulation has.

@@ -1,4 +1,4 @@
-//! Expired leases and simulations, and simulations with old transcripts, in all projects.
+//! Expired leases and simulations, simulations with old transcripts, and deleted ones, in all projects.
 //!
 //! They are found in the index of due times, which may lag behind the table. The decision reads the
 //! stored state and refuses an entry that is out of date. An entry that is still missing is found
@@ -7,7 +7,7 @@
 //! The entry of a lease is a mark: it says when to look at the conversation, and is not moved when the lease is
 //! renewed.
 
-use std::future::ready;
+use std::{collections::BTreeSet, future::ready};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use onerun_store::{Overdue, StoreError};
 use crate::{
     database::{AT_ONCE, Database},
     item::{self, DUE, Item, REVISION, SHARD},
-    keys::{self, CONVERSATION, Key, LAST, LEASE_SHARDS, SHARDS},
+    keys::{self, CONVERSATION, Key, LAST, LEASE_SHARDS, SHARDS, SimulationKeys},
     query::{Index, Query},
     record::{self, StoredConversation},
     write::Write,
@@ -30,6 +30,7 @@ const LEASE: &str = "lease";
 const EXPIRY: &str = "expiry";
 const END: &str = "end";
 const MONITOR: &str = "monitor";
+const DELETION: &str = "deletion";
 
 /// When the lease of a conversation and the claim of its turn have expired.
 fn due(conversation: &Conversation) -> Option<Timestamp> {
@@ -66,6 +67,11 @@ pub(crate) fn mark_simulation(write: Write, simulation: &Simulation) -> Write {
         (EXPIRY, Some(simulation.expires_at))
     };
     mark(write, kind, simulation.id.as_str(), due)
+}
+
+/// Makes a deleted simulation found by the time of its deletion, until it is purged.
+pub(crate) fn mark_deleted(write: Write, simulation: &SimulationId, at: Timestamp) -> Write {
+    mark(write, DELETION, simulation.as_str(), Some(at))
 }
 
 /// Makes a monitor due at its next planned time.
@@ -114,9 +120,17 @@ async fn conversations(
     }
     let moved = stream::iter(early).map(|write| async move { database.update_unread(&write).await });
     moved.buffer_unordered(AT_ONCE).try_for_each(|()| ready(Ok(()))).await?;
+    let simulations: BTreeSet<Key> = overdue.iter().map(|(_, place)| shard_of_simulation(place)).collect();
+    let existing = database.get_all(CONVERSATION, simulations).await?;
+    overdue.retain(|(_, place)| existing.contains_key(&shard_of_simulation(place)));
     overdue.sort();
     overdue.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(overdue.into_iter().map(|(_, place)| place).collect())
+}
+
+/// A counter shard of a conversation's simulation, which a deleted simulation does not have.
+fn shard_of_simulation((project, simulation, id): &(ProjectId, SimulationId, ConversationId)) -> Key {
+    SimulationKeys::new(project, simulation).first_counter_shard_of(id)
 }
 
 /// If the conversation changes meanwhile, the mark stays where the change puts it.
@@ -139,6 +153,15 @@ pub(crate) async fn with_old_transcripts(
     ended_by: Timestamp,
 ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
     simulations(database, END, limit, ended_by).await
+}
+
+/// Simulations that were deleted at or before `deleted_by` and are not purged, longest deleted first.
+pub(crate) async fn deleted(
+    database: &Database,
+    limit: u32,
+    deleted_by: Timestamp,
+) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
+    simulations(database, DELETION, limit, deleted_by).await
 }
 
 /// Monitors whose next planned time is not after `now`, longest due first.

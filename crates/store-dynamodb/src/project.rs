@@ -4,6 +4,7 @@
 mod agents;
 mod batches;
 mod conversations;
+mod deletion;
 mod evaluation_runs;
 mod monitors;
 mod objectives;

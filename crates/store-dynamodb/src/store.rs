@@ -201,6 +201,14 @@ impl Store for DynamoDbStore {
     ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
         overdue::with_old_transcripts(&self.database, limit, ended_by).await
     }
+
+    async fn deleted_simulations(
+        &self,
+        limit: u32,
+        deleted_by: Timestamp,
+    ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
+        overdue::deleted(&self.database, limit, deleted_by).await
+    }
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@ mod agents;
 mod batches;
 pub(crate) mod conversations;
 mod counts;
+pub(crate) mod deletion;
 mod evaluation_runs;
 pub(crate) mod monitors;
 mod objectives;
@@ -156,6 +157,7 @@ impl ProjectStore for SqliteProject {
         self.write(move |tables| {
             simulations::insert(tables, &simulation, &objectives, &jobs)?;
             personas::insert_explicit(tables, &simulation.id, &explicit_personas)?;
+            deletion::note_record(tables, &simulation.id, record.as_ref())?;
             idempotency::insert(tables.connection, record.as_ref())
         })
         .await

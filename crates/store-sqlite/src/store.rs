@@ -20,7 +20,7 @@ use rusqlite::Connection;
 
 use crate::{
     OpenError, audit, idempotency, jobs, keys, open,
-    project::{SqliteProject, conversations, monitors, projects, simulations},
+    project::{SqliteProject, conversations, deletion, monitors, projects, simulations},
     rates::Rates,
     readers::Readers,
     reserve::Reserve,
@@ -277,6 +277,14 @@ impl Store for SqliteStore {
         self.database
             .read(move |connection| simulations::with_old_transcripts(connection, limit, ended_by))
             .await
+    }
+
+    async fn deleted_simulations(
+        &self,
+        limit: u32,
+        deleted_by: Timestamp,
+    ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
+        self.database.read(move |connection| deletion::deleted(connection, limit, deleted_by)).await
     }
 }
 

@@ -309,7 +309,7 @@ async fn closed_store_leaves_its_file_and_the_reserve() {
 async fn invalid_value_is_reported_and_not_shown() {
     let scene = Scene::new();
     scene.write().await;
-    tamper(&scene.path(), "UPDATE simulations SET name = ''");
+    tamper(&scene.path(), "UPDATE all_simulations SET name = ''");
     let (_store, project) = scene.open().await;
     let error = project.simulation(&scene.simulation.id).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { what: "simulation", .. }), "{error}");

@@ -14,6 +14,7 @@ pub mod contract;
 #[cfg(test)]
 #[path = "contract/tests.rs"]
 mod contract_tests;
+mod deletion;
 mod error;
 mod idempotency;
 mod jobs;
@@ -28,6 +29,7 @@ mod size;
 mod turn;
 
 pub use batches::{BatchChange, BatchStore, NewBatch};
+pub use deletion::DeletionStore;
 pub use error::{ChangeError, KeyError, StoreError, with_causes};
 pub use idempotency::{
     IDEMPOTENCY_RETENTION, IdempotencyId, IdempotencyRecord, IdempotencyScope, idempotency_body,
@@ -162,5 +164,13 @@ pub trait Store: KeyStore {
         &self,
         limit: u32,
         ended_by: Timestamp,
+    ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError>;
+
+    /// Up to `limit` simulations of all projects that were deleted at or before `deleted_by` and are not purged,
+    /// longest deleted first.
+    async fn deleted_simulations(
+        &self,
+        limit: u32,
+        deleted_by: Timestamp,
     ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError>;
 }

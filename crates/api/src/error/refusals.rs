@@ -23,6 +23,7 @@ pub(super) fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::LeaseHeld => (S::Conflict, "lease_held"),
         Refusal::PersonaDecided { .. } => (S::Conflict, "persona_decided"),
         Refusal::SimulationNotOver { .. } => (S::Conflict, "simulation_not_over"),
+        Refusal::SimulationNotEnded { .. } => (S::Conflict, "simulation_not_ended"),
         Refusal::NothingToJudge => (S::Conflict, "nothing_to_judge"),
         Refusal::TranscriptsDeleted { .. } => (S::Conflict, "transcripts_deleted"),
         Refusal::TranscriptsRetained => (S::Conflict, "transcripts_retained"),

@@ -38,6 +38,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::StaleAttempt { current: 2 },
         Refusal::PersonaDecided { status: ApprovalStatus::Approved },
         Refusal::SimulationNotOver { status: SimulationStatus::InProgress },
+        Refusal::SimulationNotEnded { status: SimulationStatus::InProgress },
         Refusal::NothingToJudge,
         Refusal::TranscriptsDeleted { at: Timestamp::UNIX_EPOCH },
         Refusal::BatchOver { status: BatchStatus::Completed },

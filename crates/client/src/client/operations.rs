@@ -279,6 +279,7 @@ async fn methods_send_requests_of_documented_operations() {
     call_batches(&project).await;
     let _ = simulation.get().await;
     let _ = simulation.cancel().await;
+    let _ = simulation.delete().await;
     let _ = simulation.results().await;
     call_reports(&simulation).await;
     let _ = simulation.personas(page()).await;

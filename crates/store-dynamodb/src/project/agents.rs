@@ -52,6 +52,11 @@ pub(super) fn count_simulation(table: ProjectTable<'_>, id: &AgentId) -> Write {
     Write::update(WHAT, Key::agent(table.project, id)).add(SIMULATIONS, 1).if_there()
 }
 
+/// Counts one simulation of an existing agent less.
+pub(super) fn uncount_simulation(table: ProjectTable<'_>, id: &AgentId) -> Write {
+    Write::update(WHAT, Key::agent(table.project, id)).add(SIMULATIONS, -1).if_there()
+}
+
 fn summary(item: &Item) -> Result<AgentSummary, StoreError> {
     Ok(AgentSummary { agent: record::agent(item)?, total_simulations: item.number(SIMULATIONS)? })
 }

@@ -36,7 +36,7 @@ pub(super) use queueing::add;
 const WHAT: &str = "conversation";
 const ENTRY: &str = "entry of a conversation";
 /// The prefix of the rows and the texts of entries.
-const PREFIX: &str = "conversation#";
+pub(super) const PREFIX: &str = "conversation#";
 /// The attribute of entries of conversations that are not settled.
 const UNSETTLED: &str = "unsettled";
 const IS_UNSETTLED: &str = "1";
@@ -91,16 +91,22 @@ pub(super) async fn get(
     let Some(item) = table.database.get(WHAT, &keys.conversation(id)).await? else { return Ok(None) };
     let stored = record::conversation(&item)?;
     let mut wanted = related(&keys, &stored);
+    // A conversation of a deleted simulation is found until it is purged, but no counter shard.
+    let counter_shard = keys.first_counter_shard_of(id);
+    wanted.insert(counter_shard.clone());
     if !stored.evaluations.is_empty() {
         wanted.insert(keys.simulation());
         let objectives = stored.evaluations.iter().map(|evaluation| &evaluation.objective);
         wanted.extend(objectives.map(|objective| Key::version(table.project, objective)));
     }
     let found = table.database.get_all(WHAT, wanted).await?;
+    if !found.contains_key(&counter_shard) {
+        return Ok(None);
+    }
     let pinned = match find(simulations::WHAT, &found, &keys.simulation()) {
         Some(simulation) => record::simulation(&simulation)?.pinned,
         None if stored.evaluations.is_empty() => Vec::new(),
-        None => return Err(missing(simulations::WHAT)),
+        None => return Ok(None),
     };
     let Held { conversation, persona, evaluations: found_evaluations } =
         held(&keys, &found, &pinned, stored)?;
@@ -160,7 +166,8 @@ pub(super) async fn list(
         });
         let (positions, stored): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         if names.pinned.is_empty() {
-            names = read_names(table, pinned(table, &keys, &stored).await?).await?;
+            let Some(pinned) = pinned(table, &keys, &stored).await? else { return Ok(page.finish()) };
+            names = read_names(table, pinned).await?;
         }
         let Names { pinned, names } = &names;
         let others = stored.iter().flat_map(|stored| related(&keys, stored)).collect();
@@ -198,17 +205,17 @@ async fn read_names(table: ProjectTable<'_>, pinned: Vec<ObjectiveRef>) -> Resul
 }
 
 /// The objectives that the conversations' simulation pins, if one of the conversations has an
-/// evaluation.
+/// evaluation. `None` if the simulation was deleted.
 async fn pinned(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
     conversations: impl IntoIterator<Item = &StoredConversation>,
-) -> Result<Vec<ObjectiveRef>, StoreError> {
+) -> Result<Option<Vec<ObjectiveRef>>, StoreError> {
     if conversations.into_iter().all(|stored| stored.evaluations.is_empty()) {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let simulation = table.database.get(simulations::WHAT, &keys.simulation()).await?;
-    Ok(record::simulation(&simulation.ok_or_else(|| missing(simulations::WHAT))?)?.pinned)
+    simulation.map(|simulation| Ok(record::simulation(&simulation)?.pinned)).transpose()
 }
 
 fn missing(what: &str) -> StoreError {

@@ -19,7 +19,7 @@ use crate::{
     entries::entry,
     item::{self, Item, REVISION},
     jobs,
-    keys::{self, LAST, RunKeys, SimulationKeys},
+    keys::{self, Key, LAST, RunKeys, SimulationKeys},
     lists::{self, Entries},
     query::{Index, Query},
     retry::RetryPolicy,
@@ -123,6 +123,12 @@ pub(super) async fn list(
             }
         }
     }
+}
+
+/// The run of an entry.
+pub(super) fn id(key: &Key) -> Result<EvaluationRunId, StoreError> {
+    let id = key.sort.strip_prefix(SimulationKeys::evaluation_run_prefix()).and_then(|id| id.parse().ok());
+    id.ok_or_else(|| StoreError::Corrupt { what: RUN, reason: "its key names no run".into() })
 }
 
 pub(super) async fn change(

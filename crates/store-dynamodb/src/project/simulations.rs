@@ -34,12 +34,14 @@ use crate::{
     write::Write,
 };
 
-use super::{ProjectTable, agents, contended, conversations, duplicate, find, objectives, personas};
+use super::{
+    ProjectTable, agents, contended, conversations, deletion, duplicate, find, objectives, personas,
+};
 
 pub(super) const WHAT: &str = "simulation";
 pub(super) const COUNTS: &str = "simulation's counts";
 
-fn entries(table: ProjectTable<'_>, simulation: &Simulation) -> Vec<Write> {
+pub(super) fn entries(table: ProjectTable<'_>, simulation: &Simulation) -> Vec<Write> {
     let (project, id, status) = (table.project.as_str(), simulation.id.as_str(), simulation.status.as_str());
     let [by_time, by_name] = named(WHAT, project, "simulation#", id, simulation.created_at, &simulation.name);
     let text = format!("simulation#{status}#{}#{id}", keys::time(simulation.created_at));
@@ -96,7 +98,14 @@ pub(super) async fn insert(
     writes.extend(entries(table, simulation));
     writes.extend(personas::put_explicit(&table.keys(&simulation.id), explicit_personas));
     writes.extend(jobs::calls(table.database, jobs));
-    writes.extend(record.map(idempotency::put));
+    if let Some(record) = record {
+        writes.push(deletion::note_record(&table.keys(&simulation.id), record));
+        writes.push(idempotency::put(record));
+    }
+    // These ids are not random: the job that adds the simulation may run again after its deletion.
+    if simulation.options.batch.is_some() || simulation.options.monitor_run.is_some() {
+        writes.push(deletion::was_never_there(&table.keys(&simulation.id)));
+    }
     match table.database.write(&writes, &mut RetryPolicy::new()).await? {
         Written::All => Ok(()),
         Written::Failed(failed) if failed == [1] => {

@@ -68,7 +68,7 @@ fn insert_row(tables: &ProjectTables<'_>, simulation: &Simulation) -> Result<(),
     let inserted = sql::execute(
         tables.connection,
         "simulation",
-        "INSERT INTO simulations
+        "INSERT INTO all_simulations
              (id, project_id, agent_id, name, name_folded, scenario, target_conversations, target_personas,
               max_turns, auto_approve, seed, options, metadata, status, last_failure_reason, created_at, updated_at,
               expires_at, transcripts_deleted_at)
@@ -272,7 +272,7 @@ fn update(tables: &ProjectTables<'_>, id: &SimulationId, simulation: &Simulation
     sql::execute(
         tables.connection,
         "simulation",
-        "UPDATE simulations
+        "UPDATE all_simulations
          SET name = ?2, name_folded = ?3, metadata = ?4, status = ?5, last_failure_reason = ?6,
              updated_at = ?7, expires_at = ?8, transcripts_deleted_at = ?9
          WHERE id = ?1",

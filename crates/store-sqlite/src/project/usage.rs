@@ -70,7 +70,8 @@ pub(super) fn of_simulation(
         concat!(
             "SELECT ",
             sums!(),
-            " FROM model_usage WHERE project_id = ?1 AND simulation_id = ?2
+            " FROM model_usage
+              WHERE project_id = ?1 AND simulation_id = (SELECT id FROM simulations WHERE id = ?2)
               GROUP BY created_by, day, purpose, model ORDER BY day, created_by, purpose, model"
         ),
         [tables.project.as_str(), id.as_str()],

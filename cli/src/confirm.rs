@@ -9,24 +9,24 @@ use crate::{outcome::Negative, output};
 
 /// Whether the user confirmed beforehand.
 #[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Consent {
+pub(crate) struct Consent {
     /// Do not ask for confirmation. This cannot be undone.
     #[arg(long)]
     yes: bool,
 }
 
 impl Consent {
-    pub(super) fn is_given(self) -> bool {
+    pub(crate) fn is_given(self) -> bool {
         self.yes
     }
 
     /// Whether a user can answer: both standard input and standard error are terminals.
-    pub(super) fn can_be_asked() -> bool {
+    pub(crate) fn can_be_asked() -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
     /// Asks for confirmation unless `--yes` was passed. Fails if it is refused or there is no terminal.
-    pub(super) fn ask(self, question: &str) -> anyhow::Result<()> {
+    pub(crate) fn ask(self, question: &str) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
