@@ -375,8 +375,8 @@ fn function_deletes_only_what_its_route_moves_and_never_keys() {
     for operation in operations() {
         let expected = match operation {
             // Simulations change their status, and queued conversations are stopped.
-            "run_simulation" | "cancel_simulation" | "tick" => simulations.clone(),
-            // Jobs end, and messages do after their retention.
+            "run_simulation" | "cancel_simulation" | "delete_simulation" | "tick" => simulations.clone(),
+            // Jobs end, messages do after their retention, and what is below a deleted simulation is purged.
             "run_jobs" => &simulations | &jobs,
             "claim_conversations" | "start_conversation" => queue.clone(),
             "update_agent" | "update_objective" | "update_monitor" | "delete_monitor" => {

@@ -46,6 +46,7 @@ pub(crate) fn in_possible_order() -> Vec<&'static Route> {
         "end_conversation" => 4,
         "cancel_simulation" | "cancel_batch" => 5,
         "delete_monitor" => 6,
+        "delete_simulation" => 7,
         _ => 2,
     });
     routes

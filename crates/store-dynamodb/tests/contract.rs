@@ -17,3 +17,11 @@ async fn empty_store() -> (Arc<dyn Store>, ScratchTable) {
 }
 
 onerun_store::contract!(empty_store);
+
+#[tokio::test]
+async fn purged_simulation_leaves_no_item() {
+    let (store, table) = empty_store().await;
+    let naming =
+        async |text: &str| table.contents().await.unwrap().lines().filter(|item| item.contains(text)).count();
+    onerun_store::contract::deletion::leaves_nothing(store, naming).await;
+}

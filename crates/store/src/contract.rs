@@ -33,6 +33,7 @@ pub mod agents;
 pub mod audit;
 pub mod batches;
 pub mod conversations;
+pub mod deletion;
 pub mod evaluation_runs;
 pub mod idempotency;
 pub mod isolation;
@@ -127,6 +128,17 @@ macro_rules! contract {
                 queued_conversations_of_simulations_take_turns
                 queue_has_only_running_simulations_of_its_agents
                 queue_is_shared_by_many_workers
+            }
+            deletion {
+                deleted_simulation_is_gone_at_once
+                refused_deletion_writes_nothing
+                simulation_is_deleted_by_its_own_project_alone
+                deleted_simulations_are_found_until_purged
+                purge_removes_everything_in_bounded_steps
+                idempotency_record_of_a_simulation_is_purged
+                simulation_is_deleted_by_one_of_many
+                turn_is_completed_before_the_deletion_or_not
+                list_leaves_out_what_is_deleted_meanwhile
             }
             evaluation_runs {
                 evaluation_run_is_read_as_added

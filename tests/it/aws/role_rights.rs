@@ -2,6 +2,7 @@
 //! functions themselves; this is faster, and needs no build of them.
 
 use http::Method;
+use jiff::SignedDuration;
 use onerun_tests::{
     app::{Meter, TestApp},
     aws::Template,
@@ -97,6 +98,11 @@ async fn moved_entries_need_only_the_rights_of_their_functions() {
     }
     project.order(&simulation, "cancel", 200).await;
     roles.check("cancel_simulation");
+    app.run_jobs().await;
+    roles.check("run_jobs");
+    client.send(Method::DELETE, &project.path(&format!("/simulations/{simulation}")), None, 200).await;
+    roles.check("delete_simulation");
+    app.advance(SignedDuration::from_mins(15));
     app.run_jobs().await;
     roles.check("run_jobs");
 

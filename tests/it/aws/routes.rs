@@ -106,6 +106,9 @@ async fn every_function_has_the_rights_it_uses() {
     client.get(&evaluations, 200).await;
     client.get(&project.path(&simulation, &format!("/evaluations/{judged}")), 200).await;
 
+    client.send(Method::DELETE, &project.path(&canceled, ""), None, 200).await;
+    client.get(&project.path(&canceled, ""), 404).await;
+
     monitors(&project, &cloud).await;
     batches(&project, &cloud).await;
 

@@ -142,7 +142,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 53] = [
+const COMMANDS: [(&str, bool); 54] = [
     ("projects list", true),
     ("projects get ID", true),
     ("projects create x", true),
@@ -156,6 +156,7 @@ const COMMANDS: [(&str, bool); 53] = [
     ("simulations wait SIMULATION --timeout 1 --project ID", false),
     ("simulations approve SIMULATION --project ID", false),
     ("simulations cancel SIMULATION --project ID", false),
+    ("simulations delete SIMULATION --yes --project ID", false),
     ("simulations list --project ID", true),
     ("simulations show SIMULATION --project ID", true),
     ("personas list SIMULATION --project ID", true),

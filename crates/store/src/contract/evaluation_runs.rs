@@ -24,7 +24,7 @@ impl Scene {
         }
     }
 
-    async fn add_run(&self) -> EvaluationRun {
+    pub(super) async fn add_run(&self) -> EvaluationRun {
         let run = self.run();
         self.store().insert_evaluation_run(run.clone(), Vec::new(), None).await.unwrap();
         run
@@ -34,7 +34,7 @@ impl Scene {
         self.store().evaluation_run(&self.simulation.id, run).await.unwrap().unwrap()
     }
 
-    async fn add_result(&self, run: &EvaluationRunId, result: RunResult) -> bool {
+    pub(super) async fn add_result(&self, run: &EvaluationRunId, result: RunResult) -> bool {
         self.store().add_run_result(&self.simulation.id, run, result).await.unwrap()
     }
 
@@ -52,7 +52,7 @@ impl Scene {
         ids.into_iter().collect()
     }
 
-    fn labels(
+    pub(super) fn labels(
         &self,
         conversation: &ConversationId,
         outcome: Outcome,
@@ -68,7 +68,7 @@ impl Scene {
     }
 }
 
-fn result(conversation: &ConversationId, outcome: Option<Outcome>) -> RunResult {
+pub(super) fn result(conversation: &ConversationId, outcome: Option<Outcome>) -> RunResult {
     RunResult {
         conversation_id: conversation.clone(),
         original: Outcomes(vec![Some(Outcome::Passed), None]),

@@ -479,9 +479,20 @@ impl Scene {
         key: Option<&str>,
         end: Option<EndReason>,
     ) -> Result<Conversation, ChangeError> {
+        self.try_complete(id, token, key, end).await.map(Option::unwrap)
+    }
+
+    /// [`complete`](Self::complete) for a conversation that may be deleted.
+    pub(super) async fn try_complete(
+        &self,
+        id: &ConversationId,
+        token: &TurnToken,
+        key: Option<&str>,
+        end: Option<EndReason>,
+    ) -> Result<Option<Conversation>, ChangeError> {
         let (now, token, scene) = (self.now(), token.clone(), self.clone());
         let key = key.map(str::to_owned);
-        self.change(id, move |view| {
+        let decide = move |view: ConversationView| {
             let before = &view.conversation;
             let items = vec![scene.item(before, Role::Assistant, "a"), {
                 let item = scene.item(before, Role::User, "b");
@@ -491,8 +502,8 @@ impl Scene {
             let conversation =
                 view.conversation.complete_turn(&view.simulation, &token, 2, end, LEASE, now)?;
             Ok(ConversationChange { items, turn, ..ConversationChange::to(conversation) })
-        })
-        .await
+        };
+        self.store().change_conversation(&self.simulation.id, id, Box::new(decide)).await
     }
 
     /// Completes a turn with two messages, whose caller has left.

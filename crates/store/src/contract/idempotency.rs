@@ -16,7 +16,7 @@ fn id(text: &str) -> IdempotencyId {
     IdempotencyId::new(IdempotencyScope::Resources, &caller, None, text)
 }
 
-fn record(text: &str, response: &str, created_at: Timestamp) -> IdempotencyRecord {
+pub(super) fn record(text: &str, response: &str, created_at: Timestamp) -> IdempotencyRecord {
     IdempotencyRecord {
         id: id(text),
         request_hash: "ab".repeat(32),
@@ -25,7 +25,7 @@ fn record(text: &str, response: &str, created_at: Timestamp) -> IdempotencyRecor
     }
 }
 
-async fn found(fixture: &Fixture, text: &str, now: Timestamp) -> Option<IdempotencyRecord> {
+pub(super) async fn found(fixture: &Fixture, text: &str, now: Timestamp) -> Option<IdempotencyRecord> {
     fixture.store.idempotency_record(&id(text), now).await.unwrap()
 }
 

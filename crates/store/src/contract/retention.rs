@@ -19,7 +19,7 @@ impl Fixture {
 
 impl Scene {
     /// Ends the simulation, and marks its transcripts as deleted.
-    async fn retire(&self) {
+    pub(super) async fn retire(&self) {
         self.cancel().await.unwrap();
         let now = self.now();
         let mark = move |view: crate::SimulationView| {
@@ -29,7 +29,7 @@ impl Scene {
     }
 
     /// Holds an evaluated conversation with a transcript in two attempts and a stored reply in each.
-    async fn hold_twice(&self, index: usize) {
+    pub(super) async fn hold_twice(&self, index: usize) {
         let id = self.id(index);
         for (key, end) in [("one", None), ("two", Some(EndReason::PersonaDecided))] {
             self.start(&id).await.unwrap();

@@ -9,6 +9,7 @@ fn every_case_is_in_the_macro() {
         ("audit", include_str!("audit.rs")),
         ("batches", include_str!("batches.rs")),
         ("conversations", include_str!("conversations.rs")),
+        ("deletion", include_str!("deletion.rs")),
         ("evaluation_runs", include_str!("evaluation_runs.rs")),
         ("idempotency", include_str!("idempotency.rs")),
         ("isolation", include_str!("isolation.rs")),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{UsageKey, UsageRow};
 
-fn key(simulation: &SimulationId, day: &str, purpose: Purpose) -> UsageKey {
+pub(super) fn key(simulation: &SimulationId, day: &str, purpose: Purpose) -> UsageKey {
     UsageKey {
         simulation: simulation.clone(),
         created_by: Some("kAbCdEfGh123".into()),
@@ -21,7 +21,7 @@ fn key(simulation: &SimulationId, day: &str, purpose: Purpose) -> UsageKey {
     }
 }
 
-fn usage(calls: u64) -> ModelUsage {
+pub(super) fn usage(calls: u64) -> ModelUsage {
     let tokens = TokenUsage { input: 100, cached_input: 20, cache_write: 3, output: 40, reasoning: 5 };
     let one = ModelUsage {
         calls: 1,
