@@ -149,6 +149,7 @@ const api = (() => {
     text: (path, options) => call('GET', path, { ...options, read: (text) => text }),
     post: (path, options) => call('POST', path, options),
     patch: (path, options) => call('PATCH', path, options),
+    delete: (path, options) => call('DELETE', path, options),
 
     /**
      * Returns a function that reads the next page of a list. A page may have fewer rows than were asked for, because the

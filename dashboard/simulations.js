@@ -238,29 +238,60 @@ async function simulationView(context) {
   const first = await load();
   const conversations = await conversationList(context, first.results.objectives);
   const body = h('div');
+  const deletion = h('div.actions');
   await refreshWhile(context, body, first, {
     load,
-    show: ({ simulation, results }) => [
-      approvalNotice(simulation, results, context),
-      h('section.card', simulationFacts(simulation, results)),
-      h(
-        'section',
-        h('h2', 'Results'),
-        h('p.about', 'Pass rates with their 95% confidence intervals.'),
-        resultsTable(results),
-      ),
-    ],
+    show: ({ simulation, results }) => {
+      if (!isRunning(simulation) && deletion.childElementCount === 0) fill(deletion, deleteButton(simulation));
+      return [
+        approvalNotice(simulation, results, context),
+        h('section.card', simulationFacts(simulation, results)),
+        h(
+          'section',
+          h('h2', 'Results'),
+          h('p.about', 'Pass rates with their 95% confidence intervals.'),
+          resultsTable(results),
+        ),
+      ];
+    },
     goesOn: ({ simulation }) => isRunning(simulation),
   });
   return [
     heading(first.simulation.name, {
       above: link(simulationAddress(params.project), 'Simulations'),
-      actions: [api.may('conversations:read') && button('Download report', () => downloadReport(context))].filter(Boolean),
+      actions: [
+        api.may('conversations:read') && button('Download report', () => downloadReport(context)),
+        deletion,
+      ].filter(Boolean),
       about: first.simulation.scenario,
     }),
     body,
     conversations,
   ];
+}
+
+const deleteButton = (simulation) =>
+  api.may('simulations:write') && button('Delete', () => deleteDialog(simulation));
+
+function deleteDialog(simulation) {
+  const form = apiForm({
+    danger: true,
+    submit: 'Delete permanently',
+    cancel: () => dialog.close(),
+    content: h(
+      'p',
+      h('strong', simulation.name),
+      ' is deleted with its conversations, personas, evaluations and labels. You cannot undo this.',
+    ),
+    send: async () => {
+      const query = { project_id: simulation.project_id };
+      await api.delete(path`v1/simulations/${simulation.id}`, { query });
+      dialog.close();
+      announce(`Simulation ${simulation.name} is deleted.`);
+      location.hash = simulationAddress(simulation.project_id);
+    },
+  });
+  const dialog = openDialog({ title: 'Delete this simulation?', content: form });
 }
 
 function simulationFacts(simulation, results) {

@@ -73,6 +73,7 @@ async function createViews() {
     { name: 'projects', hash: '#/simulations' },
     { name: 'simulations', hash: `#/simulations/${server.project.id}` },
     { name: 'simulation', hash: `#/simulations/${server.project.id}/${demo.id}` },
+    { name: 'simulation-delete', hash: `#/simulations/${server.project.id}/${demo.id}`, then: press('Delete') },
     { name: 'simulation-failed', hash: `#/simulations/${server.project.id}/${demo.id}?outcome=failed` },
     { name: 'conversation', hash: `#/simulations/${server.project.id}/${demo.id}/${judged.id}` },
     { name: 'hostile-simulations', hash: `#/simulations/${project}` },

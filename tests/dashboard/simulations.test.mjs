@@ -483,3 +483,26 @@ test('different names look different', async () => {
   assert.ok(shown.includes('👩\u200d💻'), shown);
   assert.ok(!/[\u200b\u2060\ufeff\u061c\u200e\u{e0041}]/u.test(shown));
 });
+
+test('a simulation is deleted after a confirmation', async () => {
+  const at = (id, rest = '') => `/v1/simulations/${id}${rest}?project_id=${worldly.project}`;
+  const id = worldly.workerless;
+  const page = await show(`#/simulations/${worldly.project}/${id}`);
+  const button = page.getByRole('button', { name: 'Delete', exact: true });
+  await page.getByRole('heading', { level: 1 }).waitFor();
+  assert.equal(await button.count(), 0, 'it runs');
+  await server.post(at(id, '/cancel'), {});
+  await page.reload();
+  await signIn(page, server.key);
+  await visit(page, `#/simulations/${worldly.project}/${id}`);
+  await button.click();
+  await page.getByRole('button', { name: 'Cancel', exact: true }).click();
+  assert.equal((await server.get(at(id))).status, 'canceled');
+  await button.click();
+  await page.getByRole('button', { name: 'Delete permanently' }).click();
+  await page.getByText('is deleted.').waitFor();
+  await page.getByRole('heading', { name: 'Simulations', level: 1 }).waitFor();
+  const { data } = await server.get(`/v1/simulations?project_id=${worldly.project}&limit=100`);
+  assert.ok(data.length > 0 && data.every((one) => one.id !== id));
+  assert.deepEqual(page.troubles, []);
+});

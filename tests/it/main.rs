@@ -13,6 +13,7 @@ mod check_parity;
 mod claims;
 mod cli;
 mod crash;
+mod deletion;
 mod demo;
 mod deployment_consistency;
 mod docs;

@@ -1,5 +1,6 @@
 //! Turns whose model is slower than the caller: no reply is lost, generated twice or stored twice.
 
+use http::Method;
 use jiff::SignedDuration;
 use onerun_engine::{Reply as ModelReply, Settings};
 use onerun_tests::app::{Behavior, Client, TestApp};
@@ -325,6 +326,29 @@ async fn reply_after_a_cancel_is_neither_stored_nor_repeated() {
     let problem = conversation.say(Some("Hello."), 409).await;
     assert_eq!(code(&problem), "simulation_not_running");
     assert_eq!((said(&conversation).await.len(), app.model().replies()), (0, 1));
+}
+
+#[tokio::test]
+async fn reply_after_a_deletion_is_not_found_and_not_stored() {
+    let app = impatient();
+    let project = TestProject::open(&app).await;
+    let conversation = converse(&project).await;
+    app.model().on_reply(Behavior::Waits);
+    say_in_vain(&conversation, &project.client, Some("Hello.")).await;
+    app.model().waits().await;
+    project.order(&conversation.simulation, "cancel", 200).await;
+    let path = project.path(&format!("/simulations/{}", conversation.simulation));
+    project.client.send(Method::DELETE, &path, None, 200).await;
+    assert_eq!(code(&conversation.say(Some("Hello."), 404).await), "simulation_not_found");
+    app.model().release();
+    app.engine().finish_turns().await;
+    assert_eq!(code(&conversation.say(Some("Hello."), 404).await), "simulation_not_found");
+    assert_eq!(app.model().replies(), 1);
+    // What the late reply has written is purged.
+    app.advance(SignedDuration::from_mins(15));
+    app.run_jobs_twice().await;
+    let deleted = app.engine().store().deleted_simulations(10, app.now()).await.unwrap();
+    assert_eq!(deleted, []);
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ pub enum Work {
         /// The position of the last conversation whose transcript is deleted; `None` at first.
         after: Option<String>,
     },
-    /// Remove what is stored below a deleted simulation, in bounded steps.
+    /// Remove a bounded part of what is stored below a deleted simulation.
     PurgeSimulation {
         /// The simulation.
         simulation: SimulationId,

@@ -16,7 +16,7 @@ const PURGE_AFTER: SignedDuration = SignedDuration::from_mins(15);
 /// How many rows one step removes.
 const ROWS_A_STEP: u32 = 200;
 
-/// How many steps one job takes.
+/// How many steps one job takes at most.
 const STEPS_A_JOB: u32 = 50;
 
 impl Engine {
@@ -54,10 +54,12 @@ impl Engine {
         project: &ProjectId,
         simulation: &SimulationId,
     ) -> Result<(), StoreError> {
-        self.store().enqueue(vec![job(project, simulation)]).await
+        let work = Work::PurgeSimulation { simulation: simulation.clone() };
+        self.store().enqueue(vec![Job::new(project.clone(), work)]).await
     }
 
-    /// Removes some of what is stored below a deleted simulation, and enqueues the job again for the rest.
+    /// Removes some of what is stored below a deleted simulation. The tick enqueues the job again while something is
+    /// left.
     pub(crate) async fn purge_simulation(
         &self,
         project: &dyn ProjectStore,
@@ -65,14 +67,9 @@ impl Engine {
     ) -> Result<(), JobError> {
         for _ in 0..STEPS_A_JOB {
             if !project.purge_simulation(simulation, ROWS_A_STEP).await? {
-                return Ok(());
+                break;
             }
         }
-        self.store().enqueue(vec![job(project.project_id(), simulation)]).await?;
         Ok(())
     }
-}
-
-fn job(project: &ProjectId, simulation: &SimulationId) -> Job {
-    Job::new(project.clone(), Work::PurgeSimulation { simulation: simulation.clone() })
 }

@@ -19,6 +19,8 @@
 //! | | `defaults`, `part#`number | the settings of its simulations, in parts of at most 256 KiB |
 //! | project`#`monitor | `run#`run, `by-made#run#`… | a run of a monitor, and its entry. Removed by their `expires`, 400 days after its planned time |
 //! | project`#`simulation | `simulation` | the simulation, with the versions it pins |
+//! | | `record` | where the idempotency record of the request is that created the simulation |
+//! | | `deleted` | a tombstone, from the deletion of the simulation until it is purged |
 //! | | `numbers` | the taken numbers of conversations, one bit each |
 //! | | `explicit-personas` | the personas that the caller wrote, at most 256 KiB |
 //! | | `persona-number#`number | the reservation of a persona's number |
@@ -82,7 +84,7 @@
 //!
 //! The global index `by-due` sorts by (`lane`, `due`), for searches over all projects, and lags. Its lanes are 16
 //! shards of marks of leases, up to 32 of jobs, as configured, and four each of expiries, ends of simulations whose
-//! transcripts are not deleted, and next planned times of monitors.
+//! transcripts are not deleted, deletions of simulations, and next planned times of monitors.
 //!
 //! Alternatives were local indexes, which bind all that they sort to one partition that DynamoDB cannot split, and
 //! global indexes, which lag: workers and users would not see new conversations for a moment. An entry
@@ -107,10 +109,12 @@
 //! | `projects`, `agents`, `objectives`, `personas` | `Query` of entries, of personas one a shard, then `BatchGetItem` of 51 rows at a time; for a given set of projects only the latter |
 //! | `note_agent_poll` | one conditional `UpdateItem` of one attribute, which returns nothing |
 //! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision, with entries that move |
-//! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, the agent's count, counter shards, entries, explicit personas, jobs |
+//! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, the agent's count, counter shards, entries, explicit personas, jobs, where the idempotency record is; of a monitor or a batch also a check that there is no tombstone |
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
 //! | `simulations` | `Query` of entries; for the longest waiting also one of the queue of each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
 //! | `change_simulation` | snapshot of simulation and eight counter shards, and once more if there are more; transaction: simulation on its revision, entries that change, counter shards, jobs |
+//! | `delete_simulation` | `GetItem`; transaction: simulation on its revision, tombstone, the agent's count, entries, counter shards |
+//! | `purge_simulation` | `GetItem` of the tombstone; a `Query` of each partition below the simulation, and a `DeleteItem` for each item; at last a `Query` of all buried jobs |
 //! | `add_usage` | two `PutItem`s of this process's totals |
 //! | `usage_of_simulation`, `usage` | a `Query` a shard |
 //! | `counts` | the same snapshots |
@@ -119,7 +123,7 @@
 //! | `persona_seqs` | `Query` of the keys of numbers |
 //! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its counter shard on the simulation's, jobs |
 //! | `add_conversations` | snapshot of simulation and numbers; transactions of 24: conversations, their entries, numbers on their revision, counter shards on the simulation's |
-//! | `conversation` | `GetItem`; `BatchGetItem` of the persona, and with evaluations of these, the simulation and the versions |
+//! | `conversation` | `GetItem`; `BatchGetItem` of the persona and a counter shard, and with evaluations of these, the simulation and the versions |
 //! | `conversations` | a `Query` a shard, or of the queue; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
 //! | `unsettled_conversations` | a `Query` a shard |
 //! | `queued_conversations` | `Query` of running simulations; one of the queue of each |
@@ -155,8 +159,8 @@
 //! | `batch_part` | `BatchGetItem` of defaults and part |
 //! | `batches` | `Query` of entries, then `BatchGetItem` of 51 rows at a time |
 //! | `change_batch` | snapshot of batch and statuses; transaction: both on their revisions, jobs |
-//! | `overdue` | one `Query` of `by-due` a shard, not consistent, a thousand marks at most; `BatchGetItem` of their conversations; `UpdateItem` of each mark that came too early |
-//! | `due_monitors`, `simulations_with_old_transcripts` | one `Query` of `by-due` a shard, not consistent |
+//! | `overdue` | one `Query` of `by-due` a shard, not consistent, a thousand marks at most; `BatchGetItem` of their conversations, and of a counter shard of each; `UpdateItem` of each mark that came too early |
+//! | `due_monitors`, `simulations_with_old_transcripts`, `deleted_simulations` | one `Query` of `by-due` a shard, not consistent |
 //! | `insert_key` | `GetItem` of the caller and the head; `Query` of entries for the live keys; transaction: key, its entry and idempotency record if new, the caller's revision checked, head if unchanged, entry |
 //! | `key`, `idempotency_record` | `GetItem` |
 //! | `delete_expired_records` | nothing: DynamoDB removes them |
@@ -237,6 +241,12 @@
 //! is repeated because its reply was lost has the same token, and so is applied once. A claim of a
 //! job writes the claimer's name, by which a retry recognizes its own claim. The client must not
 //! retry as well: see [`configure`].
+//!
+//! # Deletions
+//!
+//! A deletion replaces a simulation by a tombstone, and deletes its counter shards in the same transaction. So no change
+//! that checks a shard is written any more, and a conversation without its shard is not shown. Only messages and usage are
+//! written without a check. They may come from calls that began before, so the engine purges after those.
 //!
 //! # Jobs on a stream
 //!
