@@ -91,7 +91,7 @@ enum Command {
         #[command(subcommand)]
         command: objectives::Command,
     },
-    /// Create, show, await and cancel simulations.
+    /// Create, show, await, cancel and delete simulations.
     #[command(after_help = outcome::AFTER_HELP)]
     Simulations {
         #[command(subcommand)]

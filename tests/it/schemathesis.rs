@@ -22,6 +22,8 @@ const CONVERSATIONS: usize = 300;
 const KEYS: usize = 100;
 /// Enough that some are left after those that were deleted.
 const MONITORS: usize = 100;
+/// Canceled simulations. Enough that some are left after those that were deleted.
+const DELETABLE: usize = 100;
 /// Batches, of which some are canceled and run again.
 const BATCHES: usize = 5;
 /// The number of conversations of the approved personas.
@@ -112,6 +114,12 @@ async fn seed_project(client: &Client) -> Value {
             "max_turns": 200,
         })
     };
+    let mut to_delete = Vec::new();
+    for _ in 0..DELETABLE {
+        let simulation = id(&client.post(&path("simulations"), &wanted(1, 1), 200).await);
+        client.post_empty(&path(&format!("simulations/{simulation}/cancel")), 200).await;
+        to_delete.push(simulation);
+    }
     let to_cancel = id(&client.post(&path("simulations"), &wanted(1, 1), 200).await);
     let simulation = id(&client.post(&path("simulations"), &wanted(PERSONAS, CONVERSATIONS), 200).await);
 
@@ -169,6 +177,7 @@ async fn seed_project(client: &Client) -> Value {
         "objective_id": objectives,
         "simulation_id": [simulation],
         "simulation_to_cancel_id": [to_cancel],
+        "simulation_to_delete_id": to_delete,
         "persona_id": personas,
         "held_conversation_id": conversations[10..30],
         "conversation_id": conversations,

@@ -179,6 +179,8 @@ def know(case, parameters, wrong):
         # The simulation that all other requests use must not end.
         if name == "simulation_id" and case.operation.path.endswith("/cancel"):
             parameters[name] = RANDOM.choice(IDS["simulation_to_cancel_id"])
+        elif name == "simulation_id" and case.operation.method.lower() == "delete":
+            parameters[name] = RANDOM.choice(IDS["simulation_to_delete_id"])
         elif RANDOM.random() < 0.9:
             is_held = name == "conversation_id" and case.operation.path.endswith(OF_HELD)
             parameters[name] = RANDOM.choice(IDS["held_conversation_id" if is_held else name])

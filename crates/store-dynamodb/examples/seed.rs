@@ -62,6 +62,7 @@ async fn main() -> Result {
     project.batches().await?;
     project.simulate("simulationToRun", SimulationStatus::Pending).await?;
     project.simulate("simulationToCancel", SimulationStatus::InProgress).await?;
+    project.simulate("simulationToDelete", SimulationStatus::Canceled).await?;
     let expired = project.simulation("simulationToExpire", SimulationStatus::InProgress)?;
     let ago = Timestamp::now() - SignedDuration::from_hours(1);
     project.insert(Simulation { expires_at: ago, ..expired }).await?;

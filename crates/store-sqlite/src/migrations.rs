@@ -29,7 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0013_monitors.sql"),
     include_str!("migrations/0014_batches.sql"),
     include_str!("migrations/0015_simulation_origins.sql"),
-    include_str!("migrations/0016_deletion.sql"),
+    include_str!("migrations/0017_deletion.sql"),
 ];
 
 /// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.
