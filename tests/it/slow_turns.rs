@@ -344,7 +344,7 @@ async fn reply_after_a_deletion_is_not_found_and_not_stored() {
     app.engine().finish_turns().await;
     assert_eq!(code(&conversation.say(Some("Hello."), 404).await), "simulation_not_found");
     assert_eq!(app.model().replies(), 1);
-    // What the late reply has written is purged.
+    // The purge removes the messages of the late reply, too.
     app.advance(SignedDuration::from_mins(15));
     app.run_jobs_twice().await;
     let deleted = app.engine().store().deleted_simulations(10, app.now()).await.unwrap();

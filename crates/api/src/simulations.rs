@@ -38,7 +38,15 @@ operations! {
         description: "Objectives are pinned at their newest versions.",
         input: NewSimulation = new_simulation_example(),
         output: Warned<SimulationOut>,
-        errors: ["agent_not_found", "objectives_not_found", "personas_not_ready", "model_not_allowed", "model_without_price"],
+        errors: [
+            "agent_not_found",
+            "objectives_not_found",
+            // To a repeated request whose simulation was deleted.
+            "simulation_not_found",
+            "personas_not_ready",
+            "model_not_allowed",
+            "model_without_price",
+        ],
     }
     LIST_SIMULATIONS {
         route: GET "/v1/simulations",

@@ -25,7 +25,7 @@ pub enum Scope {
     ObjectivesWrite,
     /// Get and list simulations and their results.
     SimulationsRead,
-    /// Create, run and cancel simulations.
+    /// Create, run, cancel and delete simulations.
     SimulationsWrite,
     /// Get and list personas.
     PersonasRead,

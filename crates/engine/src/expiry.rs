@@ -17,8 +17,8 @@ const EXPIRED_A_TICK: u32 = 1_024;
 
 impl Engine {
     /// Ends expired simulations, queues or fails conversations whose lease has expired, begins to delete
-    /// transcripts whose retention is over, enqueues the purge of deleted simulations, and records runs of monitors that
-    /// are due. Returns how many were overdue. A failure is logged and does not stop the others.
+    /// transcripts whose retention is over, enqueues the purge of deleted simulations, and records runs of monitors
+    /// that are due. Returns how many were overdue. A failure is logged and does not stop the others.
     pub async fn tick(&self) -> Result<usize, StoreError> {
         let overdue = self.store().overdue(OVERDUE_A_TICK, self.now()).await?;
         if let Err(error) = self.store().delete_expired_records(EXPIRED_A_TICK, self.now()).await {

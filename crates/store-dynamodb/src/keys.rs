@@ -247,7 +247,7 @@ impl SimulationKeys {
         self.key("simulation".into())
     }
 
-    /// What is left of the simulation after its deletion, until it is purged.
+    /// The tombstone of the simulation, from its deletion until it is purged.
     pub(crate) fn tombstone(&self) -> Key {
         self.key("deleted".into())
     }

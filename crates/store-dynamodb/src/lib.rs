@@ -244,9 +244,10 @@
 //!
 //! # Deletions
 //!
-//! A deletion replaces a simulation by a tombstone, and deletes its counter shards in the same transaction. So no change
-//! that checks a shard is written any more, and a conversation without its shard is not shown. Only messages and usage are
-//! written without a check. They may come from calls that began before, so the engine purges after those.
+//! A deletion replaces a simulation by a tombstone, and deletes its counter shards in the same transaction. So no
+//! change that checks a shard is written any more, and a conversation without its shard is not shown. Only messages
+//! and usage are written without a check. They may come from calls that began before, so the engine purges after
+//! those.
 //!
 //! # Jobs on a stream
 //!

@@ -15,7 +15,7 @@ use crate::{
 
 const WHAT: &str = "deleted simulation";
 
-/// What refers to a conversation, `?1`, at most `?2` rows of each.
+/// Rows that refer to a conversation, `?1`, at most `?2` of each kind.
 const BELOW_CONVERSATION: [(&str, &str); 5] = [
     (
         "message",
@@ -41,7 +41,7 @@ const BELOW_CONVERSATION: [(&str, &str); 5] = [
     ("label", "DELETE FROM labels WHERE conversation_id = ?1 AND ?2 > 0"),
 ];
 
-/// What a simulation, `?1`, has beside conversations, at most `?2` rows of each.
+/// Rows of a simulation, `?1`, beside its conversations, at most `?2` of each kind.
 const BELOW_SIMULATION: [(&str, &str); 3] = [
     (
         "evaluation run",
