@@ -270,7 +270,7 @@ async fn no_loss_in_the_database_makes_a_pass() {
             ("simulation_objectives", format!("simulation_id = '{simulation}'")),
             ("objective_versions", format!("objective_id = '{objective}'")),
             ("objectives", format!("id = '{objective}'")),
-            ("simulations", format!("id = '{simulation}'")),
+            ("all_simulations", format!("id = '{simulation}'")),
         ] {
             let columns = desk.columns(table);
             desk.sql(&format!(

@@ -206,15 +206,15 @@ async fn simulation_is_deleted_after_its_cancel_and_a_yes() {
     let shell = Shell::open().await;
     let simulation = shell.simulate().await;
     let delete = ["simulations", "delete", "By hand"];
-    let stderr = shell.run(&delete).await.fails(4);
+    let stderr = shell.run(&delete).await.fails(2);
     assert!(stderr.contains("pass `--yes`"), "{stderr}");
     let confirmed = ["simulations", "delete", "By hand", "--yes"];
-    let stderr = shell.run(&confirmed).await.fails(4);
+    let stderr = shell.run(&confirmed).await.fails(1);
     assert!(stderr.contains("cancel it, and then delete it"), "{stderr}");
     assert_eq!(shell.get(&["simulations", "cancel", &simulation]).await, "canceled");
     assert_eq!(shell.get(&confirmed).await, "deleted");
     for arguments in [["simulations", "show", &simulation], ["simulations", "cancel", "By hand"]] {
-        shell.run(&arguments).await.fails(4);
+        shell.run(&arguments).await.fails(1);
     }
     let listed = shell.json(&["simulations", "list"]).await;
     assert_eq!(listed["data"], json!([]));
