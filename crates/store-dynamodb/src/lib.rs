@@ -125,7 +125,7 @@
 //! | `add_conversations` | snapshot of simulation and numbers; transactions of 24: conversations, their entries, numbers on their revision, counter shards on the simulation's |
 //! | `conversation` | `GetItem`; `BatchGetItem` of the persona and a counter shard, and with evaluations of these, the simulation and the versions |
 //! | `conversations` | a `Query` a shard, or of the queue; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
-//! | `unsettled_conversations` | a `Query` a shard |
+//! | `unsettled_conversations` | a `Query` a shard; `BatchGetItem` of a counter shard if one is found |
 //! | `queued_conversations` | `Query` of running simulations; one of the queue of each |
 //! | `change_conversation`, a turn | `BatchGetItem` of conversation and counter shard, or of the simulation if this process does not know its present revision; or if this process claimed the turn `GetItem` of the counter shard, at the same time as `PutItem` of the messages; then `PutItem` of the conversation on its revision; with a claim at the same time the calls of `reply_context` |
 //! | `change_conversation`, others | the same read, or a snapshot if that led to no change; transaction: conversation on its revision, its entries that change, its counter shard on the simulation's, messages, evaluations, jobs |

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use onerun_store::Store;
+use onerun_store::{Store, contract::Fixture};
 use onerun_store_dynamodb::local::ScratchTable;
 
 async fn empty_store() -> (Arc<dyn Store>, ScratchTable) {
@@ -23,5 +23,5 @@ async fn purged_simulation_leaves_no_item() {
     let (store, table) = empty_store().await;
     let naming =
         async |text: &str| table.contents().await.unwrap().lines().filter(|item| item.contains(text)).count();
-    onerun_store::contract::deletion::leaves_nothing(store, naming).await;
+    Fixture::purge_leaves_nothing(store, naming).await;
 }

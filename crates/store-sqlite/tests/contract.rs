@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use onerun_store::Store;
+use onerun_store::{Store, contract::Fixture};
 use onerun_store_sqlite::SqliteStore;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -39,5 +39,5 @@ async fn purged_simulation_leaves_no_row() {
     let (store, directory) = empty_store().await;
     let path = directory.path().join("onerun.db");
     let naming = async |text: &str| rows_naming(&Connection::open(&path).unwrap(), text);
-    onerun_store::contract::deletion::leaves_nothing(store, naming).await;
+    Fixture::purge_leaves_nothing(store, naming).await;
 }

@@ -14,10 +14,10 @@ use crate::{ChangeError, Decide, StoreError};
 pub trait DeletionStore: Send + Sync {
     /// Deletes a simulation if `decide` allows it. `false` if it does not exist.
     ///
-    /// From then on no method finds or changes the simulation or a conversation of it, lists leave it out, and its id
-    /// cannot be added again. [`Store::deleted_simulations`](crate::Store::deleted_simulations) finds it until it is
-    /// purged. The other rows below it may be returned until then, so a caller reads the simulation first. The
-    /// project's usage stays.
+    /// From then on no method finds or changes the simulation, one of its conversations or those that are not settled.
+    /// Lists of simulations leave it out, and its id cannot be added again.
+    /// [`Store::deleted_simulations`](crate::Store::deleted_simulations) finds it until it is purged. Other rows below
+    /// it may be returned until then, so a caller reads the simulation first. The project's usage stays.
     async fn delete_simulation(
         &self,
         id: &SimulationId,

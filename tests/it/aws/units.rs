@@ -25,9 +25,9 @@ const BOUNDS: [Bound; 10] = [
     ("start_conversation", 9, 2.0, 2),
     ("create_response, first", 5, 4.0, 8),
     ("create_response", 5, 6.0, 9),
-    ("get_conversation", 0, 2.0, 2),
+    ("get_conversation", 0, 3.0, 2),
     ("end_conversation", 10, 2.0, 2),
-    ("jobs after the end", 19, 12.0, 100),
+    ("jobs after the end", 19, 12.0, 104),
     ("conversation of 13 messages", 80, 60.0, 170),
 ];
 

@@ -271,6 +271,10 @@ pub(super) async fn unsettled(
         .collect();
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let found = lists::first(table.database, queries, limit).await?;
+    // Conversations of a deleted simulation are listed until they are purged.
+    if !found.is_empty() && !simulations::exists(table, simulation).await? {
+        return Ok(Vec::new());
+    }
     found.iter().map(|entry| id(&entry.key)).collect()
 }
 

@@ -134,6 +134,12 @@ pub(super) async fn get(
     }))
 }
 
+/// Whether a simulation exists and is not deleted.
+pub(super) async fn exists(table: ProjectTable<'_>, id: &SimulationId) -> Result<bool, StoreError> {
+    let shards = table.keys(id).first_counter_shards().into_iter().take(1).collect();
+    Ok(table.database.count(COUNTS, shards).await? > 0)
+}
+
 /// A version of an objective among the found items.
 pub(super) fn version(
     table: ProjectTable<'_>,

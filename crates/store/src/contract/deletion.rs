@@ -1,6 +1,6 @@
 //! The deletion of simulations.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
@@ -141,6 +141,7 @@ pub async fn deleted_simulation_is_gone_at_once(fixture: &Fixture) {
         let changed = store.change_conversation(id, &conversation, Box::new(change)).await;
         assert_eq!(changed.unwrap(), None);
     }
+    assert_eq!(store.unsettled_conversations(id, 10).await.unwrap(), []);
     let added = store.add_persona(project.persona(&scene.simulation, 3), Vec::new()).await;
     assert!(!added.unwrap());
     assert_eq!(store.queued_conversations(&[scene.agent.id.clone()], 10).await.unwrap(), []);
@@ -310,17 +311,13 @@ pub async fn list_leaves_out_what_is_deleted_meanwhile(fixture: &Fixture) {
     assert_eq!(seen, [kept(0), kept(1), kept(2), kept(4), kept(5)]);
 }
 
-/// Fails unless a purge removes every row that names a simulation. `naming` counts the rows of the backend that name a
-/// text, but for the usage of a project.
-pub fn leaves_nothing(
-    store: Arc<dyn Store>,
-    naming: impl AsyncFn(&str) -> usize,
-) -> impl Future<Output = ()> {
-    async move {
-        let fixture = Fixture::new(store);
-        let project = fixture.new_project().await;
-        let empty = full(&project).await;
-        let kept = naming(empty.simulation.id.as_str()).await;
+impl Fixture {
+    /// Fails unless a purge removes every row that names a simulation. `naming` counts the rows of the backend that name
+    /// a text, but for the usage of a project.
+    pub async fn purge_leaves_nothing(store: Arc<dyn Store>, naming: impl AsyncFn(&str) -> usize) {
+        let project = Self::new(store).new_project().await;
+        let other = full(&project).await;
+        let kept = naming(other.simulation.id.as_str()).await;
         for limit in [1, 7, 1_000] {
             let scene = full(&project).await;
             let requested = requested(&project, &limit.to_string()).await;
@@ -336,6 +333,6 @@ pub fn leaves_nothing(
             }
             assert_eq!(naming(scene.persona.id.as_str()).await, 0, "rows of a persona are left");
         }
-        assert_eq!(naming(empty.simulation.id.as_str()).await, kept, "another simulation lost rows");
+        assert_eq!(naming(other.simulation.id.as_str()).await, kept, "another simulation lost rows");
     }
 }
