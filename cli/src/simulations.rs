@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Cancel(Selected),
     /// Delete a simulation that has ended, with its conversations, personas and evaluations.
     ///
-    /// Asks for confirmation. Cancel a simulation that runs before. The usage of the project stays.
+    /// Asks for confirmation. Cancel a running simulation first. The usage of the project stays.
     Delete(Delete),
 }
 

@@ -91,7 +91,7 @@ operations! {
         summary: "Delete a simulation that has ended, with everything below it",
         description: "From now on it is not found, and lists leave it out. Its conversations, messages, personas, evaluations \
             and labels are removed 15 minutes later. Batches, runs of monitors and copies of its personas keep its id, and the \
-            usage of the project stays. Cancel a simulation that runs before. This cannot be undone.",
+            usage of the project stays. Cancel a running simulation first. This cannot be undone.",
         output: DoneOut = json!({ "message": DELETED }),
         errors: ["simulation_not_found", "simulation_not_ended"],
     }

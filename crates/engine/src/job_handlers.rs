@@ -96,10 +96,9 @@ impl Engine {
             Work::FinishSimulation { .. } => "it could not be finished",
             // It runs once more after it is buried: words that users want deleted must not stay.
             Work::DeleteTranscripts { .. } => return self.store().enqueue(vec![job.clone()]).await,
-            // The tick enqueues it again while the simulation is not purged.
-            Work::PurgeSimulation { .. } => return Ok(()),
-            // The simulation has ended, and no worker can start its conversations.
-            Work::StopConversations { .. } => return Ok(()),
+            // A simulation whose conversations are not stopped has ended, and no worker can start them. The purge of one
+            // that was deleted is enqueued again by the tick.
+            Work::StopConversations { .. } | Work::PurgeSimulation { .. } => return Ok(()),
         };
         let Some(simulation) = job.work.simulation() else { return Ok(()) };
         let failure = format!("{failed_step} in several attempts; the server's log has the reason");

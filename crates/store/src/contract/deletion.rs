@@ -1,6 +1,6 @@
 //! The deletion of simulations.
 
-use std::sync::Arc;
+use std::{slice::from_ref, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
@@ -144,7 +144,7 @@ pub async fn deleted_simulation_is_gone_at_once(fixture: &Fixture) {
     assert_eq!(store.unsettled_conversations(id, 10).await.unwrap(), []);
     let added = store.add_persona(project.persona(&scene.simulation, 3), Vec::new()).await;
     assert!(!added.unwrap());
-    assert_eq!(store.queued_conversations(&[scene.agent.id.clone()], 10).await.unwrap(), []);
+    assert_eq!(store.queued_conversations(from_ref(&scene.agent.id), 10).await.unwrap(), []);
     let later = fixture.pass(DAY * 2);
     let overdue = fixture.store.overdue(10, later).await.unwrap();
     assert_eq!(overdue.conversations, []);
@@ -180,7 +180,7 @@ pub async fn simulation_is_deleted_by_its_own_project_alone(fixture: &Fixture) {
     assert_eq!(scene.items(&scene.id(0), 2).await.len(), 2);
     assert!(scene.delete().await);
     assert!(!other.purge(id, 1_000).await);
-    assert_eq!(fixture.deleted(10, fixture.now()).await, [id.clone()]);
+    assert_eq!(fixture.deleted(10, fixture.now()).await, from_ref(id));
 }
 
 /// Deleted simulations are found until they are purged, the longest deleted first, up to the limit.
