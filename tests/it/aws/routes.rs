@@ -106,9 +106,7 @@ async fn every_function_has_the_rights_it_uses() {
     client.get(&evaluations, 200).await;
     client.get(&project.path(&simulation, &format!("/evaluations/{judged}")), 200).await;
 
-    client.send(Method::DELETE, &project.path(&canceled, ""), None, 200).await;
-    client.get(&project.path(&canceled, ""), 404).await;
-
+    delete(&project, &canceled).await;
     monitors(&project, &cloud).await;
     batches(&project, &cloud).await;
 
@@ -191,6 +189,12 @@ async fn assert_head_is_get(cloud: &Cloud, client: &Client, operation: &str, pat
     let exchanges = cloud.front().exchanges();
     let [.., of_get, of_head] = &exchanges[..] else { panic!("{exchanges:?}") };
     assert_eq!((&*of_get.operation, &*of_head.operation), (operation, operation), "{path}");
+}
+
+async fn delete(project: &SdkProject, simulation: &str) {
+    let path = project.path(simulation, "");
+    project.client.send(Method::DELETE, &path, None, 200).await;
+    project.client.get(&path, 404).await;
 }
 
 /// Every route of managed keys, called with managed keys, so that every function writes key uses.
