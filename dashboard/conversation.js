@@ -66,10 +66,12 @@ function personaFacts({ persona, status, end_reason: reason, ended_attempts: end
     facts([
       ['Status', [statusBadge(status), reason && ` ${howItEnded(reason)}`]],
       ['Lost attempts', lostAttempts(ended)],
-      ['Story', persona.story],
-      ['Purpose', persona.purpose],
+      // Of a person in an import no story is known.
+      ['Story', persona.story || null],
+      ['Purpose', persona.purpose || null],
     ]),
     attributes.length > 0 &&
+      persona.purpose !== '' &&
       h(
         'details',
         h('summary', 'Attributes'),

@@ -84,7 +84,7 @@ async function simulationsView(context) {
           empty: status ? 'No simulations match the filter.' : 'No simulations yet.',
           columns: ['Simulation', 'Status', 'Progress', 'Result', 'Created'],
           rows: shown.data.map((one, index) => [
-            [link(simulationAddress(params.project, one.id), one.name), h('span.sub', one.agent.name)],
+            [link(simulationAddress(params.project, one.id), one.name), h('span.sub', originOf(one) + one.agent.name)],
             [statusBadge(one.status), remark(one, counts[index])],
             conversationProgress(counts[index].conversations),
             intervalPlot(counts[index].overall, one.status),
@@ -104,6 +104,9 @@ async function simulationsView(context) {
     body,
   ];
 }
+
+/** A word before the agent's name if the conversations were held elsewhere. */
+const originOf = (simulation) => (simulation.import ? 'imported · ' : '');
 
 /** A note below the status: why the simulation failed, or what it waits for. */
 function remark(simulation, { failures, personas, conversations }) {
@@ -315,7 +318,8 @@ function simulationFacts(simulation, results) {
     facts(
       [
         ['Status', statusBadge(simulation.status)],
-        ['Worker', isRunning(simulation) ? workerFact(simulation.agent) : null],
+        ['Origin', importFact(simulation)],
+        ['Worker', isRunning(simulation) && !simulation.import ? workerFact(simulation.agent) : null],
         ['Reason', failures.last_failure_reason && prose(failures.last_failure_reason)],
         [
           'Ended by',
@@ -333,8 +337,8 @@ function simulationFacts(simulation, results) {
             : null,
         ],
         ['Agent', simulation.agent.name],
-        ['Personas', `${simulation.target_personas}, seed ${simulation.seed}`],
-        ['Models', modelsFact(simulation.models)],
+        ['Personas', simulation.import ? null : `${simulation.target_personas}, seed ${simulation.seed}`],
+        ['Models', simulation.import ? `Judged by ${simulation.models.judge}` : modelsFact(simulation.models)],
         ['Created', fullTime(simulation.created_at)],
         ['Transcripts deleted', simulation.transcripts_deleted_at && fullTime(simulation.transcripts_deleted_at)],
         ['Id', code(simulation.id)],
@@ -342,6 +346,14 @@ function simulationFacts(simulation, results) {
       { short: true },
     ),
   ];
+}
+
+/** Where the conversations of an import come from, and which messages were left out. */
+function importFact({ import: imported }) {
+  if (!imported) return null;
+  const { system, tool } = imported.left_out;
+  const left = [system > 0 && count(system, 'system message'), tool > 0 && count(tool, 'tool message')].filter(Boolean);
+  return `Imported: the conversations were held elsewhere.${left.length > 0 ? ` Left out: ${left.join(', ')}.` : ''}`;
 }
 
 function modelsFact({ persona, reply, judge }) {

@@ -9,6 +9,7 @@ mod creation;
 mod demo;
 mod evaluations;
 mod export;
+mod import;
 mod init;
 mod input;
 mod keys;
@@ -139,6 +140,9 @@ enum Command {
     /// Export the conversations of a simulation, with evaluations and messages, as JSON lines or CSV.
     #[command(after_help = export::AFTER_HELP)]
     Export(export::Options),
+    /// Import conversations that were held elsewhere, and judge them.
+    #[command(after_help = import::HELP)]
+    Import(import::Options),
     /// Check the language models that play personas and judge conversations.
     #[command(after_help = models::AFTER_HELP)]
     Models {
@@ -179,8 +183,8 @@ fn print_usage(error: &clap::Error, code: ExitCode) -> ExitCode {
 
 /// The exit code of a wrong command line. That of a run is `config`, because 2 is a verdict.
 fn usage_code(command: Option<&OsStr>) -> ExitCode {
-    let has_verdict =
-        command.is_some_and(|command| ["run", "batch", "baseline"].iter().any(|one| command == *one));
+    let has_verdict = command
+        .is_some_and(|command| ["run", "batch", "import", "baseline"].iter().any(|one| command == *one));
     if has_verdict { ExitCode::from(Verdict::Config.exit_code()) } else { ExitCode::from(2) }
 }
 
@@ -200,6 +204,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Report(options) => return exit_with(reports::report(&options)),
         Command::Compare(options) => return exit_with(reports::compare(&options)),
         Command::Export(options) => return query(export::run(&options)),
+        Command::Import(options) => return exit_with(import::run(&options)),
         Command::Models { command } => {
             // The report has every failure with its cause.
             logs::start("error");

@@ -90,7 +90,7 @@ mod tests {
 
     fn answered(status: u16) -> anyhow::Error {
         let (code, message) = ("code".to_owned(), "message".to_owned());
-        Error::Api { status, code, message, request_id: None, retry_after: None }.into()
+        Error::Api { status, code, message, request_id: None, retry_after: None, fields: Vec::new() }.into()
     }
 
     #[test]

@@ -3,7 +3,8 @@
 mod create;
 mod wait;
 
-pub(crate) use create::Settings;
+pub(crate) use create::{Settings, find_objectives};
+pub(crate) use wait::{Follow, follow, report};
 
 use std::{collections::BTreeMap, fmt, process::ExitCode};
 
@@ -11,7 +12,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use onerun_client::{
     ProjectClient, Verbatim,
     resource::{
-        ConversationCounts, Failures, Models, Results, Simulation, SimulationFilter, SimulationStatus,
+        ConversationCounts, Failures, LeftOutMessages, Models, Results, Simulation, SimulationFilter,
+        SimulationStatus,
     },
 };
 use tokio::task::JoinSet;
@@ -263,14 +265,21 @@ fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &
         let command = format!("onerun personas approve {} --project {} --all", simulation.id, project);
         lines.push(("waits for", format!("{}:\n{}", approvals(results), plain(&command))));
     }
-    if is_running(simulation) {
+    if is_running(simulation) && simulation.import.is_none() {
         lines.push(("worker", prose(&worker(simulation))));
     }
+    lines.extend([("scenario", prose(&simulation.scenario)), ("agent", prose(&simulation.agent.name))]);
+    lines.extend(match &simulation.import {
+        Some(import) => [
+            ("imported", prose(&imported(import.left_out))),
+            ("models", prose(&format!("judged by {}", simulation.models.judge))),
+        ],
+        None => [
+            ("personas", format!("{}, seed {}", personas(simulation, results), simulation.seed)),
+            ("models", prose(&models(&simulation.models))),
+        ],
+    });
     lines.extend([
-        ("scenario", prose(&simulation.scenario)),
-        ("agent", prose(&simulation.agent.name)),
-        ("personas", format!("{}, seed {}", personas(simulation, results), simulation.seed)),
-        ("models", prose(&models(&simulation.models))),
         ("ended", progress(&results.conversations)),
         ("judged", format!("{} of {}", results.evaluations.completed, results.conversations.target)),
         ("created", utc(&simulation.created_at)),
@@ -290,6 +299,17 @@ fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &
     results::table(out, results)?;
     out.push('\n');
     labelled(out, "", &results::endings(results, simulation.max_turns))
+}
+
+/// The origin of imported conversations, and the messages that the import left out.
+fn imported(LeftOutMessages { system, tool }: LeftOutMessages) -> String {
+    let parts = [(system, "system message"), (tool, "tool message")];
+    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+    let left_out: Vec<_> = parts.map(|(number, what)| count(number.into(), what)).collect();
+    if left_out.is_empty() {
+        return "the conversations were held elsewhere".to_owned();
+    }
+    format!("the conversations were held elsewhere; {} left out", left_out.join(" and "))
 }
 
 fn is_running(simulation: &Simulation) -> bool {

@@ -110,7 +110,7 @@ fn statuses(items: &[Value]) -> Vec<String> {
 
 /// Runs a future until it waits for the `polls`-th time, and drops it there, as a killed process does. Returns whether
 /// it ended before.
-async fn interrupted<T>(future: impl Future<Output = T>, polls: usize) -> bool {
+pub(crate) async fn interrupted<T>(future: impl Future<Output = T>, polls: usize) -> bool {
     let mut future = pin!(future);
     let mut left = polls;
     poll_fn(|context| {

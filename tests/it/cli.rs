@@ -15,6 +15,7 @@ mod attempts;
 mod batches;
 mod export;
 mod hostile;
+mod imports;
 mod junit;
 mod models;
 mod monitors;

@@ -36,6 +36,7 @@ fn every_creating_post_accepts_an_idempotency_key() {
         "run_simulation",
         "create_batch",
         "rerun_batch",
+        "import_simulation",
         "create_evaluation",
         "claim_conversations",
         "start_conversation",
@@ -45,7 +46,7 @@ fn every_creating_post_accepts_an_idempotency_key() {
     ];
     assert_eq!(operations, expected);
     for route in ROUTES.iter().filter(|route| route.method == Method::POST) {
-        let makes = ["create_", "rotate_", "run_", "start_", "claim_", "rerun_"];
+        let makes = ["create_", "rotate_", "run_", "start_", "claim_", "rerun_", "import_"];
         let makes = makes.iter().any(|verb| route.operation.starts_with(verb));
         assert_eq!(route.idempotency.takes_key(), makes, "{}", route.operation);
     }
@@ -87,7 +88,7 @@ async fn repeated_request_gets_the_same_reply_once() {
         assert_eq!(seeded.state().await, before, "{}", route.operation);
         seen += 1;
     }
-    assert_eq!(seen, 13);
+    assert_eq!(seen, 14);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod export;
 mod fixtures;
 mod full_disk;
 mod idempotency;
+mod imports;
 mod keys;
 mod known_vulnerabilities;
 mod lifecycle;

@@ -219,6 +219,7 @@ async fn simulation_has_its_shape_on_every_route() {
         "auto_approve": false,
         "personas_from": null,
         "batch_id": null,
+        "import": null,
         "monitor_id": null,
         "seed": seed,
         "models": { "persona": "offline", "reply": "offline", "judge": "offline" },

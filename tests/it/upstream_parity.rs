@@ -506,7 +506,7 @@ async fn defect_20_projects_do_not_reach_each_other() {
                 assert_eq!((status, code(&reply.json())), (404, expected.as_str()), "{}", route.operation);
             }
             // The body names the agent.
-            (None, "create_simulation" | "create_monitor" | "claim_conversations") => {
+            (None, "create_simulation" | "import_simulation" | "create_monitor" | "claim_conversations") => {
                 assert_eq!((status, code(&reply.json())), (404, "agent_not_found"));
             }
             (None, "create_batch") => {

@@ -97,9 +97,6 @@ def exist(case, body, wrong):
     if isinstance(agents := body.get("agent_ids"), list):
         body["agent_ids"] = IDS["agent_to_claim_id"] * len(agents)
         body.pop("wait_seconds", None)
-    # Personas can be copied only from a simulation of the same scenario, whose personas are approved.
-    if body.get("personas_from") is not None:
-        body["personas_from"] = None
     for name in ("target_conversations", "target_personas"):
         if body.get(name) is not None:
             body[name] = min(body[name], MAX_TARGET)
@@ -109,6 +106,9 @@ def agree(operation, body):
     """Makes contradictory fields agree, which no schema can express."""
     # The deployment decides which models are allowed.
     body.pop("models", None)
+    # Personas can be copied only from a simulation of the same scenario, whose personas are approved.
+    if body.get("personas_from") is not None:
+        body["personas_from"] = None
     if "judge" in body:
         body["judge"] = "offline"
     # A schema does not say which texts are schedules. This one starts nothing meanwhile.
@@ -138,6 +138,10 @@ def agree(operation, body):
         }
         names = [item.get("name") for item in body["items"][:MAX_TARGET] if isinstance(item, dict)]
         body["items"] = [{"name": name} for name in names] or [{}]
+    # What a message needs depends on its role, and each conversation is judged.
+    if operation.path == "/v1/simulations/import":
+        messages = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "A refund is on its way."}]
+        body["conversations"] = [{"messages": messages}] * min(len(body["conversations"]), MAX_TARGET)
     # Labels are of objectives of the simulation.
     if isinstance(body.get("labels"), list):
         body["labels"] = []

@@ -79,6 +79,21 @@ impl SdkProject {
         id(&self.client.post(&format!("/v1/simulations?project_id={}", self.id), &body, 200).await)
     }
 
+    /// A simulation with a conversation that was held elsewhere.
+    pub async fn import(&self, name: &str) -> String {
+        let message = |role: &str, words: &str| json!({ "role": role, "content": words });
+        let messages =
+            [message("user", "My kettle is broken."), message("assistant", "Here is your refund.")];
+        let body = json!({
+            "agent_id": self.agent,
+            "name": name,
+            "objective_ids": self.objectives,
+            "conversations": [{ "messages": messages }],
+        });
+        let path = format!("/v1/simulations/import?project_id={}", self.id);
+        id(&self.client.post(&path, &body, 200).await)
+    }
+
     /// The path of something of a simulation, with its query.
     pub fn path(&self, simulation: &str, rest: &str) -> String {
         format!("/v1/simulations/{simulation}{rest}?project_id={}", self.id)
@@ -190,6 +205,9 @@ pub async fn check_every_status(project: &SdkProject) {
     }
     project.reaches(&completed, "completed").await;
 
+    let imported = project.import("Refund held elsewhere").await;
+    project.reaches(&imported, "completed").await;
+
     for _attempt in 1..=3 {
         let conversation = project.conversation(&failed, "queued").await;
         project
@@ -206,6 +224,7 @@ pub async fn check_every_status(project: &SdkProject) {
         (in_progress.as_str(), "in_progress"),
         (&canceled, "canceled"),
         (&completed, "completed"),
+        (&imported, "completed"),
         (&failed, "failed"),
         (&expired, "expired"),
     ]

@@ -61,7 +61,8 @@ mod tests {
     fn refusals_are_config_and_other_errors_are_infra() {
         let verdict = |status| {
             let (code, message) = ("code".to_owned(), "message".to_owned());
-            let error = Error::Api { status, code, message, request_id: None, retry_after: None };
+            let error =
+                Error::Api { status, code, message, request_id: None, retry_after: None, fields: Vec::new() };
             Failure::of_api("creating", &error).verdict
         };
         assert!([400, 401, 403, 404, 409, 422].into_iter().all(|status| verdict(status) == Verdict::Config));

@@ -162,7 +162,10 @@ impl Settings {
     }
 }
 
-async fn find_objectives(project: &ProjectClient, wanted: &[String]) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn find_objectives(
+    project: &ProjectClient,
+    wanted: &[String],
+) -> anyhow::Result<Vec<String>> {
     let mut ids = Vec::with_capacity(wanted.len());
     for wanted in wanted {
         ids.push(find_objective(project, wanted).await?);

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::anyhow;
 use clap::{Args, value_parser};
 use onerun_client::{
-    Error, SimulationClient, Verbatim,
+    Error, ProjectClient, SimulationClient, Verbatim,
     resource::{Results, Simulation, SimulationStatus},
 };
 use onerun_report::Verdict;
@@ -46,29 +46,47 @@ pub(crate) struct Wait {
     simulation: String,
     #[command(flatten)]
     of: ProjectArgument,
+    #[command(flatten)]
+    follow: Follow,
+}
+
+/// How to wait.
+#[derive(Debug, Args)]
+pub(crate) struct Follow {
     /// Wait at most this long [default: until it is over, which it is at its expiry at the latest].
     #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u32).range(1..=30 * 24 * 60 * 60))]
-    timeout: Option<u32>,
+    pub(crate) timeout: Option<u32>,
     /// Print no progress.
     #[arg(long)]
-    quiet: bool,
+    pub(crate) quiet: bool,
     /// Print the API's responses as JSON: `{"simulation": …, "results": …}`.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// A simulation and its results at one time.
 type View = (Verbatim<Simulation>, Verbatim<Results>);
 
 pub(super) async fn run(options: &Wait) -> anyhow::Result<ExitCode> {
-    let result = wait(options).await.map(|verdict| ExitCode::from(verdict.exit_code()));
+    report(wait(options).await)
+}
+
+/// Prints an error, and returns the exit code of a verdict.
+pub(crate) fn report(result: anyhow::Result<Verdict>) -> anyhow::Result<ExitCode> {
+    let result = result.map(|verdict| ExitCode::from(verdict.exit_code()));
     outcome::report_as(result, Verdict::Config.exit_code(), Verdict::Infra.exit_code())
 }
 
-/// The verdict whose exit code fits: `pass` if every conversation was held and judged.
 async fn wait(options: &Wait) -> anyhow::Result<Verdict> {
     let project = options.of.client().await?;
-    let client = project.simulation(&find_simulation(&project, &options.simulation).await?);
+    let id = find_simulation(&project, &options.simulation).await?;
+    follow(&project, &id, &options.follow).await
+}
+
+/// Waits until a simulation is over and prints it. The verdict is the one whose exit code fits: `pass` if every
+/// conversation was held and judged.
+pub(crate) async fn follow(project: &ProjectClient, id: &str, options: &Follow) -> anyhow::Result<Verdict> {
+    let client = project.simulation(id);
     let mut shown = String::new();
     let over = until_over(&client, &mut shown, options.quiet);
     let over = match options.timeout {

@@ -21,6 +21,7 @@ mod export;
 mod fields;
 mod health;
 mod idempotency;
+mod imports;
 mod json;
 mod keys;
 mod labels;

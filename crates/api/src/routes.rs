@@ -1,19 +1,19 @@
 //! All operations, in the order of their resources. A function on AWS names its route here.
 
 use crate::{
-    Route, agents, audit, batches, claims, conversations, dashboard, evaluations, export, health, keys,
-    labels, monitors, objectives, openapi, operation::Operation, personas, projects, reports, results,
+    Route, agents, audit, batches, claims, conversations, dashboard, evaluations, export, health, imports,
+    keys, labels, monitors, objectives, openapi, operation::Operation, personas, projects, reports, results,
     simulations, usage, whoami,
 };
 
 pub use crate::{
     agents::*, audit::*, batches::*, claims::*, conversations::*, dashboard::*, evaluations::*, export::*,
-    health::*, keys::*, labels::*, monitors::*, objectives::*, openapi::*, personas::*, projects::*,
-    reports::*, results::*, simulations::*, usage::*, whoami::*,
+    health::*, imports::*, keys::*, labels::*, monitors::*, objectives::*, openapi::*, personas::*,
+    projects::*, reports::*, results::*, simulations::*, usage::*, whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 21] = [
+pub(crate) const OPERATIONS: [&[Operation]; 22] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,
@@ -25,6 +25,7 @@ pub(crate) const OPERATIONS: [&[Operation]; 21] = [
     objectives::OPERATIONS,
     simulations::OPERATIONS,
     batches::OPERATIONS,
+    imports::OPERATIONS,
     results::OPERATIONS,
     reports::OPERATIONS,
     export::OPERATIONS,

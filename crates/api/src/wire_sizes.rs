@@ -10,12 +10,13 @@ use onerun_auth::{
 use onerun_domain::{
     AgeGroup, Agent, AlertRates, ApprovalStatus, Batch, BatchCounts, BatchRef, BatchStatus, Conversation,
     ConversationStatus, Criteria, Description, EndReason, EndedAttempt, Evaluation, EvaluationDetails,
-    EvaluationStatus, ExplicitPersonas, FaultSeverity, FaultSource, GateBasis, Item, MAX_PERSONA_FAULTS,
-    MaxTurns, MessageText, Metadata, ModelName, ModelUsage, Monitor, MonitorGate, MonitorRun, MonitorRunId,
-    MonitorRunRef, MonitorState, Name, NanoDollars, NewPersonas, NewSimulation, Objective, ObjectiveRef,
-    Outcome, Persona, PersonaAttributes, PersonaDraft, PersonaFault, PersonaFaultKind, PersonaSource,
-    Project, Quote, RequestedModels, Role, RunOutcomes, RunResults, RunVerdict, Scenario, Schedule, Score,
-    Seed, Simulation, SimulationModels, SimulationOptions, SimulationStatus, Target, TokenUsage, Zone,
+    EvaluationStatus, ExplicitPersonas, FaultSeverity, FaultSource, GateBasis, Item, LeftOutMessages,
+    MAX_PERSONA_FAULTS, MaxTurns, MessageText, Metadata, ModelName, ModelUsage, Monitor, MonitorGate,
+    MonitorRun, MonitorRunId, MonitorRunRef, MonitorState, Name, NanoDollars, NewPersonas, NewSimulation,
+    Objective, ObjectiveRef, Outcome, Persona, PersonaAttributes, PersonaDraft, PersonaFault,
+    PersonaFaultKind, PersonaSource, Project, Quote, RequestedModels, Role, RunOutcomes, RunResults,
+    RunVerdict, Scenario, Schedule, Score, Seed, Simulation, SimulationModels, SimulationOptions,
+    SimulationStatus, Target, TokenUsage, Zone,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -230,6 +231,7 @@ fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
                 run: LONG_ID.parse().unwrap(),
             }),
             batch: Some(BatchRef { batch: SHORT_ID.parse().unwrap(), index: u32::MAX, attempt: u32::MAX }),
+            import: Some(LeftOutMessages { system: u32::MAX, tool: u32::MAX }),
         },
         metadata: metadata.clone(),
         status: SimulationStatus::InProgress,

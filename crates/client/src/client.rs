@@ -2,6 +2,7 @@
 
 mod batches;
 mod endpoint;
+mod imports;
 mod key;
 mod keys;
 mod monitors;

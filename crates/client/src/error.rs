@@ -24,6 +24,8 @@ pub enum Error {
         request_id: Option<String>,
         /// How long the server asks to wait before the next attempt.
         retry_after: Option<Duration>,
+        /// The errors in the body of the request, if the server named them.
+        fields: Vec<FieldError>,
     },
     /// There was no connection or no complete response. The server may have processed the call.
     #[error("no answer from the server{}", because(.0))]
@@ -37,6 +39,17 @@ pub enum Error {
     Randomness(#[source] getrandom::Error),
 }
 
+/// An error in the body of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct FieldError {
+    /// Where it is: a JSON pointer (RFC 6901) as a URI fragment, such as `#/name`. Empty if the error is not in the
+    /// body.
+    pub pointer: String,
+    /// The error: the end of a sentence that starts with the place.
+    pub detail: String,
+}
+
 /// The fields of a problem document (RFC 9457) that the client reads. All are optional, because a
 /// proxy may respond with another document.
 #[derive(Default, Deserialize)]
@@ -46,6 +59,7 @@ struct Problem {
     code: Option<String>,
     message: Option<String>,
     request_id: Option<String>,
+    errors: Vec<FieldError>,
 }
 
 impl Error {
@@ -62,6 +76,14 @@ impl Error {
         match self {
             Self::Api { status, .. } => Some(*status),
             Self::Transport(_) | Self::Decode(_) | Self::Randomness(_) => None,
+        }
+    }
+
+    /// The errors in the body of the request, as far as the server named them.
+    pub fn fields(&self) -> &[FieldError] {
+        match self {
+            Self::Api { fields, .. } => fields,
+            Self::Transport(_) | Self::Decode(_) | Self::Randomness(_) => &[],
         }
     }
 
@@ -147,6 +169,7 @@ impl Head {
             message: problem.message.unwrap_or_else(|| unexplained(status)),
             request_id: problem.request_id.or(self.request_id),
             retry_after: self.retry_after,
+            fields: problem.errors,
         }
     }
 }

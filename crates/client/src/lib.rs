@@ -53,7 +53,7 @@ mod testing;
 pub use client::{
     ApiKey, Client, ClientOptions, ConversationClient, ProjectClient, SetupError, SimulationClient,
 };
-pub use error::Error;
+pub use error::{Error, FieldError};
 pub use verbatim::Verbatim;
 pub use worker::{
     Agent, AgentError, AgentSession, ConversationInfo, Message, Reply, Worker, WorkerOptions, WorkerReport,

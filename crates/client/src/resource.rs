@@ -3,6 +3,7 @@
 mod batches;
 mod conversations;
 mod evaluation_runs;
+mod imports;
 mod keys;
 mod monitors;
 mod pages;
@@ -14,6 +15,7 @@ mod simulations;
 pub use batches::*;
 pub use conversations::*;
 pub use evaluation_runs::*;
+pub use imports::*;
 pub use keys::*;
 pub use monitors::*;
 pub use pages::*;

@@ -68,6 +68,7 @@ mod tests {
             message: "message".into(),
             request_id: None,
             retry_after: retry_after.map(Duration::from_secs),
+            fields: Vec::new(),
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) async fn serving(
 /// The error of a call that the server refused.
 pub(crate) fn refused(status: u16, code: &str) -> Error {
     let (code, message) = (code.to_owned(), "no".to_owned());
-    Error::Api { status, code, message, request_id: None, retry_after: None }
+    Error::Api { status, code, message, request_id: None, retry_after: None, fields: Vec::new() }
 }
 
 /// An address without a listener.

@@ -1,11 +1,13 @@
 //! Messages of a conversation.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{ConversationId, ItemId, MessageText, text::is_blank};
 
 /// The author of a message. The names are those of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The persona.
     User,

@@ -57,6 +57,13 @@ pub enum Work {
         /// The number of the persona.
         seq: u32,
     },
+    /// Import a bounded number of conversations from `first_seq`, and enqueue the rest.
+    ImportConversations {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The number of the first conversation.
+        first_seq: u32,
+    },
     /// Queue the conversations of an approved persona.
     QueueConversations {
         /// The simulation.
@@ -153,6 +160,7 @@ impl Work {
             Self::StartSimulation { simulation }
             | Self::GeneratePersonas { simulation, .. }
             | Self::ReplacePersona { simulation, .. }
+            | Self::ImportConversations { simulation, .. }
             | Self::QueueConversations { simulation, .. }
             | Self::JudgeConversation { simulation, .. }
             | Self::FinishSimulation { simulation }
@@ -173,6 +181,7 @@ impl Work {
             Self::StartSimulation { .. } => "start_simulation",
             Self::GeneratePersonas { .. } => "generate_personas",
             Self::ReplacePersona { .. } => "replace_persona",
+            Self::ImportConversations { .. } => "import_conversations",
             Self::QueueConversations { .. } => "queue_conversations",
             Self::JudgeConversation { .. } => "judge_conversation",
             Self::FinishSimulation { .. } => "finish_simulation",
@@ -197,6 +206,7 @@ impl Work {
             | Self::PurgeSimulation { simulation }
             | Self::SettleBatchItem { simulation, .. } => format!("{name}:{simulation}"),
             Self::GeneratePersonas { simulation, first_seq: seq }
+            | Self::ImportConversations { simulation, first_seq: seq }
             | Self::ReplacePersona { simulation, seq } => {
                 format!("{name}:{simulation}:{seq}")
             }

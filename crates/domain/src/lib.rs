@@ -17,6 +17,7 @@ mod evaluation_run;
 #[cfg(test)]
 mod fixtures;
 mod id;
+mod import;
 mod item;
 mod job;
 mod label;
@@ -61,6 +62,7 @@ pub use id::{
     AgentId, BatchId, ConversationId, EvaluationId, EvaluationRunId, IdError, ItemId, MonitorId,
     MonitorRunId, ObjectiveId, PersonaId, ProjectId, SimulationId,
 };
+pub use import::{ImportedConversation, ImportedMessage, LeftOutMessages, NewImport};
 pub use item::{Item, Role, Transcript};
 pub use job::{Job, JobId, JobKind, Work};
 pub use label::{ConversationLabels, Label};

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, BatchRef, MaxTurns, Metadata, MonitorId, MonitorRunId, Name, NanoDollars, ProjectId, Refusal,
-    Scenario, Seed, SimulationId, SimulationModels, Target,
+    AgentId, BatchRef, LeftOutMessages, MaxTurns, Metadata, MonitorId, MonitorRunId, Name, NanoDollars,
+    ProjectId, Refusal, Scenario, Seed, SimulationId, SimulationModels, Target,
 };
 
 /// The status of a simulation. The published SDK knows exactly these values.
@@ -130,6 +130,9 @@ pub struct SimulationOptions {
     /// The item of a batch that created the simulation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchRef>,
+    /// If its conversations were held elsewhere: what their import left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import: Option<LeftOutMessages>,
 }
 
 /// The run of a monitor.
@@ -187,6 +190,11 @@ impl Simulation {
     /// Whether a caller wrote the persona with this number.
     pub fn has_explicit_persona(&self, seq: u32) -> bool {
         self.options.explicit_personas && seq <= self.target_personas.get()
+    }
+
+    /// Whether its conversations were held elsewhere.
+    pub fn is_imported(&self) -> bool {
+        self.options.import.is_some()
     }
 
     /// Starts the simulation. Repeating it changes nothing.

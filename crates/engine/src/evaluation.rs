@@ -60,7 +60,12 @@ impl Engine {
         let Some(detail) = project.simulation(simulation).await? else { return Ok(()) };
         let items = all_items(project, simulation, id, attempt).await?;
         let transcript = Arc::new(Transcript { items, end_reason: conversation.end_reason });
-        let persona = project.persona(simulation, &conversation.persona_id).await?;
+        // A person who spoke elsewhere plays no role, and has no faults in playing it.
+        let persona = if detail.simulation.is_imported() {
+            None
+        } else {
+            project.persona(simulation, &conversation.persona_id).await?
+        };
         let judge = &detail.simulation.options.models.judge;
         let Evaluated { drafts, faults: reported } =
             self.evaluate(project, &detail, judge, &transcript, persona.as_ref()).await?;

@@ -37,6 +37,9 @@ impl Engine {
                 self.generate_personas(project, simulation, *first_seq).await
             }
             Work::ReplacePersona { simulation, seq } => self.replace_persona(project, simulation, *seq).await,
+            Work::ImportConversations { simulation, first_seq } => {
+                self.import_conversations(project, simulation, *first_seq).await
+            }
             Work::QueueConversations { simulation, persona } => {
                 self.queue_conversations(project, simulation, persona).await
             }
@@ -92,6 +95,7 @@ impl Engine {
             Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => {
                 "its personas could not be created"
             }
+            Work::ImportConversations { .. } => "its conversations could not be imported",
             Work::QueueConversations { .. } => "its conversations could not be queued",
             Work::FinishSimulation { .. } => "it could not be finished",
             // It runs once more after it is buried: words that users want deleted must not stay.
@@ -130,7 +134,12 @@ impl Engine {
         let now = self.now();
         let decide = Box::new(move |view: onerun_store::SimulationView| {
             let simulation = view.simulation.start(now)?;
-            let work = Work::GeneratePersonas { simulation: simulation.id.clone(), first_seq: 1 };
+            let id = simulation.id.clone();
+            let work = if simulation.is_imported() {
+                Work::ImportConversations { simulation: id, first_seq: 1 }
+            } else {
+                Work::GeneratePersonas { simulation: id, first_seq: 1 }
+            };
             let jobs = vec![Job::new(simulation.project_id.clone(), work)];
             Ok(SimulationChange::to(simulation, jobs))
         });

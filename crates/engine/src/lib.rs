@@ -13,6 +13,7 @@ mod estimate;
 mod evaluation;
 mod evaluation_runs;
 mod expiry;
+mod imports;
 mod job_handlers;
 mod job_runner;
 mod keys;

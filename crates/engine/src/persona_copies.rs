@@ -28,6 +28,13 @@ pub(crate) async fn find_persona_source(
         );
     };
     let source = detail.simulation;
+    if source.is_imported() {
+        return refuse(
+            "personas_from",
+            "names an imported simulation, and of the people in it no story is known; name one with personas"
+                .to_owned(),
+        );
+    }
     if source.scenario != *scenario {
         return refuse(
             "scenario",

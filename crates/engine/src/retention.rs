@@ -74,6 +74,10 @@ impl Engine {
         if detail.simulation.transcripts_deleted_at.is_none() {
             return Ok(());
         }
+        if detail.simulation.is_imported() {
+            // Some may still wait if the simulation ended before all were imported.
+            project.delete_import(simulation).await?;
+        }
         let limit = Limit::clamped(CONVERSATIONS_A_JOB);
         let page = match after {
             Some(position) => PageRequest::after(limit, Position::new(position)),

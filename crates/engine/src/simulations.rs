@@ -41,12 +41,30 @@ impl Engine {
         origin: SimulationOrigin,
         record: impl FnOnce(&SimulationDetail) -> Option<IdempotencyRecord> + Send,
     ) -> Result<SimulationDetail, OperationError> {
-        let Prepared { models, agent, objectives, source } = self.prepare(project, &new).await?;
-        let target_personas = new.personas.target();
-        let explicit = match new.personas {
-            NewPersonas::Explicit(personas) => personas.into_drafts(),
+        let prepared = self.prepare(project, &new).await?;
+        let explicit = match &new.personas {
+            NewPersonas::Explicit(personas) => personas.drafts().to_vec(),
             NewPersonas::Generated(_) | NewPersonas::Copied { .. } => Vec::new(),
         };
+        let detail = self.new_simulation(project, new, prepared, origin);
+        let pins = detail.objectives.iter().map(Objective::reference).collect();
+        let jobs = vec![start(&detail.simulation)];
+        let record = record(&detail);
+        project.insert_simulation(detail.simulation.clone(), pins, explicit, jobs, record).await?;
+        Ok(detail)
+    }
+
+    /// A simulation that is not stored.
+    pub(crate) fn new_simulation(
+        &self,
+        project: &dyn ProjectStore,
+        new: NewSimulation,
+        prepared: Prepared,
+        origin: SimulationOrigin,
+    ) -> SimulationDetail {
+        let Prepared { models, agent, objectives, source } = prepared;
+        let target_personas = new.personas.target();
+        let is_explicit = matches!(new.personas, NewPersonas::Explicit(_));
         let source_seed = source.as_ref().map(|source| source.seed);
         let copies_explicit = source.as_ref().is_some_and(|source| source.options.explicit_personas);
         let now = self.now();
@@ -63,13 +81,14 @@ impl Engine {
             seed: new.seed.or(source_seed).unwrap_or_else(|| self.random_seed()),
             options: SimulationOptions {
                 personas_from: source.as_ref().map(PersonaSource::of),
-                explicit_personas: copies_explicit || !explicit.is_empty(),
+                explicit_personas: copies_explicit || is_explicit,
                 models,
                 max_cost: new.max_cost_usd,
                 max_tokens: new.max_tokens,
                 created_by: Some(origin.created_by),
                 monitor_run: origin.monitor_run,
                 batch: origin.batch,
+                import: None,
             },
             metadata: new.metadata,
             status: SimulationStatus::Pending,
@@ -79,12 +98,7 @@ impl Engine {
             expires_at: later(now, SignedDuration::from_secs(new.expires_in_seconds.into())),
             transcripts_deleted_at: None,
         };
-        let pins = objectives.iter().map(Objective::reference).collect();
-        let jobs = vec![start(&simulation)];
-        let detail = SimulationDetail { simulation, agent, objectives };
-        let record = record(&detail);
-        project.insert_simulation(detail.simulation.clone(), pins, explicit, jobs, record).await?;
-        Ok(detail)
+        SimulationDetail { simulation, agent, objectives }
     }
 
     /// Finds what a new simulation refers to, or refuses it.
@@ -232,7 +246,8 @@ pub(crate) fn ended(simulation: Simulation) -> SimulationChange {
     SimulationChange::to(simulation, jobs)
 }
 
-fn start(simulation: &Simulation) -> Job {
+/// The job that starts a pending simulation.
+pub(crate) fn start(simulation: &Simulation) -> Job {
     Job::new(simulation.project_id.clone(), Work::StartSimulation { simulation: simulation.id.clone() })
 }
 

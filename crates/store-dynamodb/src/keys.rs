@@ -328,6 +328,16 @@ impl SimulationKeys {
         self.key("explicit-personas".into())
     }
 
+    /// A part of the conversations that wait for their import.
+    pub(crate) fn import_part(&self, part: u64) -> Key {
+        self.key(format!("{}{}", Self::import_prefix(), number(part)))
+    }
+
+    /// The prefix of the sort keys of an import's parts.
+    pub(crate) fn import_prefix() -> &'static str {
+        "import#"
+    }
+
     pub(crate) fn persona(&self, id: &PersonaId) -> Key {
         Key::new(self.shard_of(id.as_str()), format!("persona#{id}"))
     }

@@ -65,8 +65,8 @@
 //! Every key of a project's data begins with the project's id, so an id of another project matches nothing. A value is
 //! JSON in `body`. Beside it are only keys, attributes that lists filter by, due times, counters and revisions.
 //! `schema` is the number of the item's form; a newer one than the reader's is refused. An item holds 400 KB. All but
-//! messages and explicit personas are far smaller by the bounds of the domain, and a larger body is refused before it
-//! is sent.
+//! messages, explicit personas and imports are far smaller by the bounds of the domain, and a larger body is refused
+//! before it is sent.
 //!
 //! # Lists
 //!
@@ -120,6 +120,9 @@
 //! | `counts` | the same snapshots |
 //! | `add_persona` | transaction: persona and number if new, its entry, its counter shard, jobs |
 //! | `explicit_personas` | `GetItem` |
+//! | `insert_import` | that of `insert_simulation`, with the conversations in at most six parts |
+//! | `waiting_import` | `Query` of the parts |
+//! | `delete_import` | `Query` of the parts, then a `DeleteItem` for each, the first one first |
 //! | `persona_seqs` | `Query` of the keys of numbers |
 //! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its counter shard on the simulation's, jobs |
 //! | `add_conversations` | snapshot of simulation and numbers; transactions of 24: conversations, their entries, numbers on their revision, counter shards on the simulation's |

@@ -6,6 +6,7 @@ mod batches;
 mod conversations;
 mod deletion;
 mod evaluation_runs;
+mod imports;
 mod monitors;
 mod objectives;
 mod personas;
@@ -185,6 +186,7 @@ impl ProjectStore for DynamoDbProject {
             simulation: &simulation,
             pinned: &objectives,
             explicit_personas: &explicit_personas,
+            import: Vec::new(),
         };
         simulations::insert(self.table(), new, &jobs, record.as_ref()).await
     }

@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0013_monitors.sql"),
     include_str!("migrations/0014_batches.sql"),
     include_str!("migrations/0015_simulation_origins.sql"),
+    include_str!("migrations/0016_imports.sql"),
     include_str!("migrations/0017_deletion.sql"),
 ];
 

@@ -6,6 +6,7 @@ pub(crate) mod conversations;
 mod counts;
 pub(crate) mod deletion;
 mod evaluation_runs;
+mod imports;
 pub(crate) mod monitors;
 mod objectives;
 mod personas;

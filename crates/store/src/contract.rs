@@ -36,6 +36,7 @@ pub mod conversations;
 pub mod deletion;
 pub mod evaluation_runs;
 pub mod idempotency;
+pub mod imports;
 pub mod isolation;
 pub mod jobs;
 pub mod judging;
@@ -154,6 +155,12 @@ macro_rules! contract {
                 record_is_valid_for_a_day
                 concurrent_requests_under_one_key_act_once
                 concurrent_starts_under_one_key_record_one
+            }
+            imports {
+                import_is_read_until_it_is_deleted
+                largest_import_is_stored
+                import_of_a_repeated_request_is_added_once
+                imported_conversation_is_kept_from_workers
             }
             isolation {
                 other_projects_cannot_be_read

@@ -17,6 +17,7 @@ mod contract_tests;
 mod deletion;
 mod error;
 mod idempotency;
+mod imports;
 mod jobs;
 mod key_body;
 mod keys;
@@ -35,6 +36,7 @@ pub use idempotency::{
     IDEMPOTENCY_RETENTION, IdempotencyId, IdempotencyRecord, IdempotencyScope, idempotency_body,
     read_idempotency,
 };
+pub use imports::{ImportStore, NewImportedSimulation};
 pub use jobs::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, Overdue};
 pub use key_body::{audit_body, key_body, read_audit, read_key, read_usage, usage_body};
 pub use keys::{

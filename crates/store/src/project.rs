@@ -13,8 +13,9 @@ use onerun_domain::{
 
 use crate::{
     AgentSummary, BatchStore, ChangeError, ConversationSummary, DeletionStore, EvaluatedConversation,
-    IdempotencyRecord, ListAgents, ListConversations, ListSimulations, MonitorStore, QueuedConversation,
-    ReplyContext, SimulationCounts, SimulationDetail, SimulationSummary, SortBy, StoreError, StoredTurn,
+    IdempotencyRecord, ImportStore, ListAgents, ListConversations, ListSimulations, MonitorStore,
+    QueuedConversation, ReplyContext, SimulationCounts, SimulationDetail, SimulationSummary, SortBy,
+    StoreError, StoredTurn,
 };
 
 /// The result of a decision about a state.
@@ -174,7 +175,7 @@ pub struct UsageRow {
 /// that, and continues from its own positions. Any other position is
 /// [`StoreError::UnknownPosition`].
 #[async_trait]
-pub trait ProjectStore: MonitorStore + BatchStore + DeletionStore {
+pub trait ProjectStore: MonitorStore + BatchStore + ImportStore + DeletionStore {
     /// Another handle to the same project, for a task that outlives the request.
     fn another(&self) -> Arc<dyn ProjectStore>;
 

@@ -123,8 +123,8 @@ impl WireSize for SimulationSummary {
             + text(simulation.scenario.as_str())
             + metadata(&simulation.metadata)
             + optional_text(simulation.last_failure_reason.as_deref())
-            // The ids of batch and monitor.
-            + 2 * ID
+            // The ids of batch and monitor, and the counts of an import.
+            + 4 * ID
             + agent(&self.agent)
     }
 }

@@ -157,6 +157,29 @@ async fn batches_need_only_the_rights_of_their_functions() {
     roles.check("run_jobs");
 }
 
+#[tokio::test]
+async fn imports_need_only_the_rights_of_their_functions() {
+    let (app, meter) = TestApp::metered().await;
+    let roles = Roles { rights: Template::rights(), meter };
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Refunds", "check: agent says /refund/i").await;
+    roles.meter.take_calls();
+
+    let client = project.client.with_header("idempotency-key", "week 48");
+    let message = |role: &str, words: &str| json!({ "role": role, "content": words });
+    let messages = [message("user", &"a".repeat(30_000)), message("assistant", "A refund is on its way.")];
+    let body = json!({
+        "agent_id": project.agent, "name": "Chats", "objective_ids": [objective],
+        "conversations": vec![json!({ "messages": messages }); 30],
+    });
+    for _ in 0..2 {
+        client.post(&project.path("/simulations/import"), &body, 200).await;
+        roles.check("import_simulation");
+    }
+    app.run_jobs().await;
+    roles.check("run_jobs");
+}
+
 fn text(list: &Value, place: usize) -> String {
     list[place].as_str().expect("a text").to_owned()
 }

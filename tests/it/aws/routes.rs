@@ -109,12 +109,9 @@ async fn every_function_has_the_rights_it_uses() {
     delete(&project, &canceled).await;
     monitors(&project, &cloud).await;
     batches(&project, &cloud).await;
+    import(&project, &cloud).await;
 
-    let rotate = cloud.function("rotate_secret");
-    let token = cloud.begin_rotation().await;
-    for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
-        rotate.run(&cloud.secret.rotation_event(step, &token)).await;
-    }
+    rotate(&cloud).await;
 
     let used: BTreeSet<&str> = cloud
         .functions()
@@ -189,6 +186,15 @@ async fn assert_head_is_get(cloud: &Cloud, client: &Client, operation: &str, pat
     let exchanges = cloud.front().exchanges();
     let [.., of_get, of_head] = &exchanges[..] else { panic!("{exchanges:?}") };
     assert_eq!((&*of_get.operation, &*of_head.operation), (operation, operation), "{path}");
+}
+
+/// Rotates the secret, with each step that Secrets Manager takes.
+async fn rotate(cloud: &Cloud) {
+    let rotate = cloud.function("rotate_secret");
+    let token = cloud.begin_rotation().await;
+    for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
+        rotate.run(&cloud.secret.rotation_event(step, &token)).await;
+    }
 }
 
 async fn delete(project: &SdkProject, simulation: &str) {
@@ -341,6 +347,27 @@ async fn batches(project: &SdkProject, cloud: &Cloud) {
     assert_eq!((counts("in_progress").await, counts("queued").await), (json!(2), json!(1)));
     client.post_empty(&path(&format!("{one}/cancel")), 200).await;
     do_jobs(cloud).await;
+}
+
+/// Conversations from their import to their verdicts. Their words take several items of the table.
+async fn import(project: &SdkProject, cloud: &Cloud) {
+    let client = &project.client;
+    let of_project = format!("/v1/simulations/import?project_id={}", project.id);
+    let message = |role: &str, words: &str| json!({ "role": role, "content": words });
+    let messages = [message("user", &"\u{2602}".repeat(8_000)), message("assistant", "Here is your refund.")];
+    let body = json!({
+        "agent_id": project.agent,
+        "name": "Chats",
+        "objective_ids": project.objectives,
+        "conversations": vec![json!({ "messages": messages }); 40],
+    });
+    let keyed = client.with_header("idempotency-key", "import");
+    let made = keyed.post(&of_project, &body, 200).await;
+    assert_eq!(keyed.post(&of_project, &body, 200).await, made);
+    do_jobs(cloud).await;
+    let results = client.get(&project.path(&id(&made), "/results"), 200).await;
+    let (status, judged) = (&results["status"], &results["evaluations"]["completed"]);
+    assert_eq!((status, judged), (&json!("completed"), &json!(40)), "{results}");
 }
 
 async fn simulate(project: &SdkProject, changes: Value) -> String {

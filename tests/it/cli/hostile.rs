@@ -386,7 +386,7 @@ async fn every_command_is_tried_with_hostile_names() {
     for group in listed(&[]).await {
         let single = [
             "serve", "demo", "openapi", "worker", "run", "batch", "init", "schema", "report", "compare",
-            "export",
+            "export", "import",
         ]
         .contains(&group.as_str());
         if single {
@@ -401,8 +401,19 @@ async fn every_command_is_tried_with_hostile_names() {
     let mut tried: BTreeSet<String> = asked.into_iter().collect();
     tried.extend(OWN.map(str::to_owned));
     tried.extend(
-        ["serve", "demo", "worker", "keys scan", "models check", "run", "batch", "init", "baseline approve"]
-            .map(str::to_owned),
+        [
+            "serve",
+            "demo",
+            "worker",
+            "keys scan",
+            "models check",
+            "run",
+            "batch",
+            "import",
+            "init",
+            "baseline approve",
+        ]
+        .map(str::to_owned),
     );
     assert_eq!(there_are, tried);
 }

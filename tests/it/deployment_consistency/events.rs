@@ -152,8 +152,8 @@ fn body(name: &str, event: &Value) -> String {
 /// ids are unknown there.
 fn status(route: &Route) -> u16 {
     let has_ids = route.path.replace("{project_id}", "").contains('{');
-    let names_agents =
-        ["create_simulation", "create_monitor", "claim_conversations"].contains(&route.operation);
+    let names_agents = ["create_simulation", "import_simulation", "create_monitor", "claim_conversations"]
+        .contains(&route.operation);
     if route.operation == "create_batch" {
         // It names agents, too, each in an item.
         return 422;

@@ -221,6 +221,24 @@ pub(crate) fn new_batch_example() -> Value {
     })
 }
 
+pub(crate) fn new_import_example() -> Value {
+    json!({
+        "agent_id": AGENT,
+        "name": "Refunds of last week",
+        "objective_ids": [OBJECTIVE],
+        "conversations": [{
+            "case": "A damaged parcel",
+            "messages": [
+                { "role": "system", "content": "You answer questions about orders." },
+                { "role": "user", "content": "My parcel arrived damaged." },
+                { "role": "assistant", "content": "I am sorry. Would you like a refund?" },
+            ],
+            "end_reason": "persona_decided",
+            "metadata": { "ticket": "4711" },
+        }],
+    })
+}
+
 pub(crate) fn new_monitor_example() -> Value {
     json!({
         "name": "Refunds, each morning",

@@ -1,6 +1,6 @@
 //! Simulations in responses.
 
-use onerun_domain::{NanoDollars, Simulation, SimulationModels};
+use onerun_domain::{LeftOutMessages, NanoDollars, Simulation, SimulationModels};
 use onerun_store::{SimulationDetail, SimulationSummary};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,6 +31,30 @@ impl From<&SimulationModels> for ModelsOut {
     }
 }
 
+/// The import of a simulation's conversations.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Import")]
+pub(crate) struct ImportOut {
+    /// The messages that were left out, because nobody said them to the other side.
+    left_out: LeftOutOut,
+}
+
+/// Messages that an import left out.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LeftOutMessages")]
+struct LeftOutOut {
+    /// Messages of `system` and `developer`.
+    system: u32,
+    /// Messages of `tool` and `function`, and messages of the agent that only call tools.
+    tool: u32,
+}
+
+impl From<LeftOutMessages> for ImportOut {
+    fn from(LeftOutMessages { system, tool }: LeftOutMessages) -> Self {
+        Self { left_out: LeftOutOut { system, tool } }
+    }
+}
+
 /// A simulation without its agent and objectives.
 #[derive(Serialize, JsonSchema)]
 struct SimulationFields {
@@ -53,6 +77,8 @@ struct SimulationFields {
     batch_id: Option<String>,
     /// The monitor that created the simulation; null otherwise.
     monitor_id: Option<String>,
+    /// If the conversations were held elsewhere: what is known about their import; null otherwise.
+    import: Option<ImportOut>,
     /// The seed of everything that is generated.
     seed: u64,
     /// The models in force since the simulation was created.
@@ -87,6 +113,7 @@ impl From<Simulation> for SimulationFields {
             personas_from: simulation.options.personas_from.map(|source| source.simulation.into()),
             batch_id: simulation.options.batch.map(|item| item.batch.into()),
             monitor_id: simulation.options.monitor_run.map(|run| run.monitor.into()),
+            import: simulation.options.import.map(ImportOut::from),
             seed: simulation.seed.get(),
             models: (&simulation.options.models).into(),
             max_cost_usd: simulation.options.max_cost.map(NanoDollars::dollars),
@@ -158,6 +185,7 @@ impl Example for SimulationOut {
             fields.insert("personas_from".to_owned(), json!(null));
             fields.insert("batch_id".to_owned(), json!(null));
             fields.insert("monitor_id".to_owned(), json!(null));
+            fields.insert("import".to_owned(), json!(null));
             fields.insert("metadata".to_owned(), json!({}));
             fields.insert("objectives".to_owned(), json!([ObjectiveOut::example()]));
             fields.insert("created_at".to_owned(), json!(MADE));

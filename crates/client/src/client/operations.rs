@@ -12,8 +12,8 @@ use crate::{
     resource::{
         AlertRates, AuditOrder, ConversationStatus, CountedOutcome, EstimateRequest, Grants, KeyChange,
         KeyFilter, KeyStatus, Label, MinPassRate, MonitorChange, MonitorGate, MonitorState, NewAgent,
-        NewBatch, NewKey, NewMonitor, NewObjective, NewPersona, NewSchedule, NewSimulation, Outcome,
-        PageRequest, Projects, RequestedModels, Rotation, SimulationFilter, SimulationStatus, Turn,
+        NewBatch, NewImport, NewKey, NewMonitor, NewObjective, NewPersona, NewSchedule, NewSimulation,
+        Outcome, PageRequest, Projects, RequestedModels, Rotation, SimulationFilter, SimulationStatus, Turn,
     },
     testing,
 };
@@ -161,6 +161,24 @@ async fn call_monitors(project: &ProjectClient, simulation: &NewSimulation) {
     let _ = project.list_monitor_runs("m", PageRequest::first(10)).await;
 }
 
+/// Imports conversations, with and without a key.
+async fn call_import(project: &ProjectClient) {
+    let new = NewImport {
+        agent_id: "a".into(),
+        name: "a".into(),
+        scenario: Some("a".into()),
+        objective_ids: vec!["o".into()],
+        conversations: vec![serde_json::json!({ "messages": [{ "role": "user", "content": "a" }] })],
+        judge: Some("offline".into()),
+        max_cost_usd: Some(1.5),
+        max_tokens: Some(1),
+        expires_in_seconds: Some(60),
+        metadata: Map::from_iter([("commit".into(), "c0ffee".into())]),
+    };
+    let _ = project.import_simulation(&new, None).await;
+    let _ = project.import_simulation(&new, Some("key")).await;
+}
+
 /// Calls the methods about batches.
 async fn call_batches(project: &ProjectClient) {
     let settings = Map::from_iter([("agent_id".into(), "a".into())]);
@@ -277,6 +295,7 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = project.list_simulations(&wanted, page()).await;
     call_monitors(&project, &new_simulation).await;
     call_batches(&project).await;
+    call_import(&project).await;
     let _ = simulation.get().await;
     let _ = simulation.cancel().await;
     let _ = simulation.delete().await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Agent, Objective};
+use super::{Agent, Import, Objective};
 
 /// The fields of a new simulation.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -154,6 +154,9 @@ pub struct Simulation {
     /// When the deletion of its transcripts began; `None` if they are stored.
     #[serde(default)]
     pub transcripts_deleted_at: Option<String>,
+    /// If its conversations were held elsewhere: what is known about their import.
+    #[serde(default)]
+    pub import: Option<Import>,
     /// The objectives at their pinned versions; empty in lists.
     #[serde(default)]
     pub objectives: Vec<Objective>,

@@ -1,5 +1,7 @@
 //! The statuses of conversations and evaluations, and why conversations end.
 
+use serde::{Deserialize, Serialize};
+
 /// The status of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConversationStatus {
@@ -76,7 +78,8 @@ impl EvaluationStatus {
 }
 
 /// Why a conversation is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The agent's worker ended it.
     AgentDecided,
@@ -111,6 +114,9 @@ impl EndReason {
         Self::SimulationExpired,
         Self::SimulationFailed,
     ];
+
+    /// The reasons of conversations that were held to their end.
+    pub const OF_HELD: [Self; 3] = [Self::AgentDecided, Self::PersonaDecided, Self::MaxTurnsReached];
 
     /// The value in the API.
     pub fn as_str(self) -> &'static str {

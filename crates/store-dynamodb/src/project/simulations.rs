@@ -76,6 +76,8 @@ pub(super) struct NewSimulation<'a> {
     pub(super) simulation: &'a Simulation,
     pub(super) pinned: &'a [ObjectiveRef],
     pub(super) explicit_personas: &'a [PersonaDraft],
+    /// The conversations that wait for their import.
+    pub(super) import: Vec<Write>,
 }
 
 /// Adds a simulation with its pinned objectives, its explicit personas and its jobs.
@@ -85,7 +87,7 @@ pub(super) async fn insert(
     jobs: &[Job],
     record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
-    let NewSimulation { simulation, pinned, explicit_personas } = new;
+    let NewSimulation { simulation, pinned, explicit_personas, import } = new;
     objectives::require(table, pinned).await?;
     let revision = || item::number(1);
     let mut writes = vec![
@@ -97,6 +99,7 @@ pub(super) async fn insert(
         .extend(counter_shards.into_iter().map(|key| Write::put_bare(COUNTS, key).set(REVISION, revision())));
     writes.extend(entries(table, simulation));
     writes.extend(personas::put_explicit(&table.keys(&simulation.id), explicit_personas));
+    writes.extend(import);
     writes.extend(jobs::calls(table.database, jobs));
     if let Some(record) = record {
         writes.push(deletion::note_record(&table.keys(&simulation.id), record));

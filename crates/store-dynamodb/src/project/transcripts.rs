@@ -81,7 +81,7 @@ pub(super) fn append(
 }
 
 /// A text in parts of at most `size` bytes, cut between characters.
-fn cut(mut text: &str, size: usize) -> Vec<&str> {
+pub(super) fn cut(mut text: &str, size: usize) -> Vec<&str> {
     let mut parts = Vec::new();
     while text.len() > size {
         let (part, rest) = text.split_at(text.floor_char_boundary(size));

@@ -42,7 +42,7 @@ const BELOW_CONVERSATION: [(&str, &str); 5] = [
 ];
 
 /// Rows of a simulation, `?1`, beside its conversations, at most `?2` of each kind.
-const BELOW_SIMULATION: [(&str, &str); 3] = [
+const BELOW_SIMULATION: [(&str, &str); 4] = [
     (
         "evaluation run",
         "DELETE FROM evaluation_runs WHERE inserted IN
@@ -53,6 +53,8 @@ const BELOW_SIMULATION: [(&str, &str); 3] = [
         "DELETE FROM personas WHERE inserted IN
              (SELECT inserted FROM personas WHERE simulation_id = ?1 LIMIT ?2)",
     ),
+    // There is one of a simulation.
+    ("import", "DELETE FROM imports WHERE simulation_id = ?1 AND ?2 > 0"),
     // There are at most as many as one simulation pins.
     ("simulation's objective", "DELETE FROM simulation_objectives WHERE simulation_id = ?1 AND ?2 > 0"),
 ];

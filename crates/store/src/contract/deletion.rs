@@ -15,6 +15,7 @@ use super::{
         attributes, both, refusal,
     },
     idempotency::{found, record},
+    imports::conversation,
     usage::{key, usage},
 };
 use crate::{
@@ -113,6 +114,16 @@ async fn requested(project: &TestProject, text: &str) -> Simulation {
         Some(record),
     );
     added.await.unwrap();
+    simulation
+}
+
+/// Adds a simulation by a request under an `Idempotency-Key`, with a conversation that waits for its import.
+async fn imported(project: &TestProject, text: &str) -> Simulation {
+    let mut new = project.new_import(vec![conversation(text, 2)]).await;
+    new.simulation.status = SimulationStatus::Canceled;
+    let simulation = new.simulation.clone();
+    new.record = Some(record(text, &format!(r#"{{"id":"{}"}}"#, simulation.id), project.now()));
+    project.store.insert_import(new).await.unwrap();
     simulation
 }
 
@@ -321,7 +332,8 @@ impl Fixture {
         for limit in [1, 7, 1_000] {
             let scene = full(&project).await;
             let requested = requested(&project, &limit.to_string()).await;
-            let simulations = [scene.simulation.id.clone(), requested.id];
+            let imported = imported(&project, &format!("import {limit}")).await;
+            let simulations = [scene.simulation.id.clone(), requested.id, imported.id];
             for id in &simulations {
                 assert!(naming(id.as_str()).await > 2);
                 assert!(project.delete(id).await);

@@ -16,10 +16,10 @@ use onerun_auth::ProjectAccess;
 use onerun_domain::{
     AgeGroup, Agent, AgentId, ApprovalStatus, BatchId, BatchRef, Conversation, ConversationId, Criteria,
     EndReason, Evaluation, EvaluationDetails, EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind,
-    Limit, MAX_LOST_ATTEMPTS, MaxTurns, MessageText, Metadata, ModelName, MonitorId, MonitorRunId,
-    MonitorRunRef, Name, NanoDollars, Objective, ObjectiveId, Outcome, Page, PageRequest, Persona,
-    PersonaAttributes, PersonaFault, PersonaId, PersonaSource, Progress, Project, ProjectId, Random, Refusal,
-    Role, Scenario, Score, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions,
+    LeftOutMessages, Limit, MAX_LOST_ATTEMPTS, MaxTurns, MessageText, Metadata, ModelName, MonitorId,
+    MonitorRunId, MonitorRunRef, Name, NanoDollars, Objective, ObjectiveId, Outcome, Page, PageRequest,
+    Persona, PersonaAttributes, PersonaFault, PersonaId, PersonaSource, Progress, Project, ProjectId, Random,
+    Refusal, Role, Scenario, Score, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions,
     SimulationStatus, Start, Target, TurnClaim, TurnToken,
 };
 use tokio::sync::Barrier;
@@ -226,6 +226,7 @@ impl TestProject {
                     index: 999,
                     attempt: u32::MAX,
                 }),
+                import: Some(LeftOutMessages { system: 1, tool: u32::MAX }),
             },
             metadata: Metadata::default(),
             status: SimulationStatus::Pending,

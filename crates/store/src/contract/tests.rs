@@ -12,6 +12,7 @@ fn every_case_is_in_the_macro() {
         ("deletion", include_str!("deletion.rs")),
         ("evaluation_runs", include_str!("evaluation_runs.rs")),
         ("idempotency", include_str!("idempotency.rs")),
+        ("imports", include_str!("imports.rs")),
         ("isolation", include_str!("isolation.rs")),
         ("jobs", include_str!("jobs.rs")),
         ("judging", include_str!("judging.rs")),
