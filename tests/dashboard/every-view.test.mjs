@@ -39,6 +39,7 @@ async function createViews() {
   const { everything, replaced, partial } = await createKeys(worldly.project);
   const monitor = await createMonitors(worldly, project);
   const batch = await createBatches(worldly, project);
+  const imported = await createImport(worldly);
   const [demo] = (await server.get(`/v1/simulations?project_id=${server.project.id}`)).data;
   const at = `/v1/simulations/${demo.id}/conversations`;
   const { data } = await server.get(`${at}?limit=100&project_id=${server.project.id}`);
@@ -87,6 +88,8 @@ async function createViews() {
     { name: 'world-held', hash: world(worldly.failed, worldly.held) },
     { name: 'world-lost', hash: world(worldly.failed, worldly.lost) },
     { name: 'world-retried', hash: world(worldly.failed, worldly.retried) },
+    { name: 'world-imported', hash: world(imported.simulation) },
+    { name: 'world-imported-conversation', hash: world(imported.simulation, imported.conversation) },
     { name: 'batches', hash: `#/batches/${worldly.project}` },
     { name: 'batch', hash: `#/batches/${worldly.project}/${batch}` },
     { name: 'hostile-batches', hash: `#/batches/${project}` },
@@ -119,7 +122,7 @@ async function createMonitors({ project, agent }, hostileProject) {
   const daily = { expression: 'cron(30 9 ? * MON-FRI *)', timezone: 'Europe/Berlin' };
   const { id } = await create(NAMES.arabic, {
     schedule: daily,
-    gate: { min_pass_rate: 0.6, on: 'lower_bound' },
+    gate: { min_pass_rate: 0.6, on: 'rate' },
     alert: { expected_pass_rate: 0.9, low_pass_rate: 0.7 },
   });
   await create(NAMES.long, { schedule: { expression: 'rate(1 hour)' }, state: 'paused' });
@@ -180,6 +183,26 @@ async function createBatches({ project, agent }, hostileProject) {
   }
   await eventually(async () => (await counts()).canceled === 3, 'three simulations are canceled');
   return id;
+}
+
+/** Imports conversations in several scripts, and waits until they are judged. Returns the ids that views need. */
+async function createImport({ project, agent }) {
+  const [objective] = (await server.get(`/v1/objectives?project_id=${project}`)).data;
+  const message = (role, content) => ({ role, content });
+  const { id: simulation } = await server.post(`/v1/simulations/import?project_id=${project}`, {
+    agent_id: agent,
+    name: NAMES.hebrew,
+    objective_ids: [objective.id],
+    conversations: [NAMES.japanese, NAMES.long, NAMES.emoji].map((name) => ({
+      messages: [message('system', name), message('user', `${name}?`), message('assistant', name)],
+      case: name,
+    })),
+  });
+  const at = `/v1/simulations/${simulation}`;
+  const isDone = async () => (await server.get(`${at}?project_id=${project}`)).status === 'completed';
+  await eventually(isDone, 'the import is judged');
+  const { data } = await server.get(`${at}/conversations?project_id=${project}`);
+  return { simulation, conversation: data[0].id };
 }
 
 /** Creates keys in every state and with names in several scripts. */
