@@ -100,8 +100,8 @@ impl Engine {
             Work::FinishSimulation { .. } => "it could not be finished",
             // It runs once more after it is buried: words that users want deleted must not stay.
             Work::DeleteTranscripts { .. } => return self.store().enqueue(vec![job.clone()]).await,
-            // A simulation whose conversations are not stopped has ended, and no worker can start them. The purge of one
-            // that was deleted is enqueued again by the tick.
+            // The simulation has ended, and no worker can start its conversations. The tick enqueues the purge of a
+            // deleted one again.
             Work::StopConversations { .. } | Work::PurgeSimulation { .. } => return Ok(()),
         };
         let Some(simulation) = job.work.simulation() else { return Ok(()) };

@@ -323,8 +323,8 @@ pub async fn list_leaves_out_what_is_deleted_meanwhile(fixture: &Fixture) {
 }
 
 impl Fixture {
-    /// Fails unless a purge removes every row that names a simulation. `naming` counts the rows of the backend that name
-    /// a text, but for the usage of a project.
+    /// Fails unless a purge removes every row that names a simulation. `naming` counts the rows of the backend that
+    /// name a text, but for the usage of a project.
     pub async fn purge_leaves_nothing(store: Arc<dyn Store>, naming: impl AsyncFn(&str) -> usize) {
         let project = Self::new(store).new_project().await;
         let other = full(&project).await;
