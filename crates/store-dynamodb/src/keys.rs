@@ -247,16 +247,6 @@ impl SimulationKeys {
         self.key("simulation".into())
     }
 
-    /// The tombstone of the simulation, from its deletion until it is purged.
-    pub(crate) fn tombstone(&self) -> Key {
-        self.key("deleted".into())
-    }
-
-    /// The item that says where the idempotency record of the request is that created the simulation.
-    pub(crate) fn record(&self) -> Key {
-        self.key("record".into())
-    }
-
     fn shard(&self, number: u32) -> String {
         format!("{}#shard#{number}", self.partition)
     }

@@ -37,6 +37,18 @@ const TOMBSTONE: &str = "deleted simulation";
 const BELOW: &str = "item below a deleted simulation";
 const RECORD: &str = "idempotency record of a simulation";
 
+impl SimulationKeys {
+    /// The tombstone of the simulation, from its deletion until it is purged.
+    fn tombstone(&self) -> Key {
+        Key { partition: self.partition.clone(), sort: "deleted".to_owned() }
+    }
+
+    /// The item that says where the idempotency record of the request is that created the simulation.
+    fn record(&self) -> Key {
+        Key { partition: self.partition.clone(), sort: "record".to_owned() }
+    }
+}
+
 #[async_trait]
 impl DeletionStore for DynamoDbProject {
     async fn delete_simulation(
