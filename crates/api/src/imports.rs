@@ -36,7 +36,14 @@ operations! {
             call makes one simulation, of at most 1,000 conversations and 1 MiB: split what is larger.",
         input: ImportInput = new_import_example(),
         output: Warned<SimulationOut>,
-        errors: ["agent_not_found", "objectives_not_found", "model_not_allowed", "model_without_price"],
+        errors: [
+            "agent_not_found",
+            "objectives_not_found",
+            // To a repeated request whose simulation was deleted.
+            "simulation_not_found",
+            "model_not_allowed",
+            "model_without_price",
+        ],
     }
 }
 
