@@ -138,7 +138,8 @@ function alertFacts(alert) {
 /** The number of runs that the chart shows: more would not be told apart on a narrow screen. */
 const SERIES_RUNS = 60;
 
-const rateOf = (run) => run.outcomes?.pass_rate ?? null;
+/** The pass rate of a run, if a conversation passed or failed. Without one, nothing was judged. */
+const rateOf = ({ outcomes }) => (outcomes?.passed + outcomes?.failed > 0 ? outcomes.pass_rate : null);
 
 /** A chart of the pass rates of runs, oldest first, if one of them has a rate. */
 function seriesCard(monitor, runs, alert) {
@@ -165,6 +166,8 @@ function seriesCard(monitor, runs, alert) {
         has('bad') && key(dot('bad'), 'fail'),
         has('open') && key(dot('open'), monitor.gate ? 'no pass or fail' : 'pass rate'),
         key(svg('line.range', { x1: 7, x2: 7, y1: 0, y2: 14 }), '95% confidence interval'),
+        runs.some((run) => rateOf(run) === null) &&
+          key(svg('line.missing', { x1: 7, x2: 7, y1: 4, y2: 10 }), 'no pass rate'),
         gate !== null && key(svg('line.gate', { x1: 0, x2: 14, y1: 7, y2: 7 }), `gate at ${percent(gate)}`),
         spans.length > 0 && key(svg('rect.alerting', { width: 14, height: 14 }), 'alert open'),
       ),

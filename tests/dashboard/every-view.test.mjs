@@ -103,7 +103,8 @@ async function createViews() {
 
 /** Creates monitors with and without a schedule, and runs one. Returns its id. */
 async function createMonitors({ project, agent }, hostileProject) {
-  const [objective] = (await server.get(`/v1/objectives?project_id=${project}`)).data;
+  const { data: objectives } = await server.get(`/v1/objectives?project_id=${project}`);
+  const objective = objectives.find(({ criteria }) => criteria.startsWith('check:'));
   const create = (name, more, of = project, agentId = agent) =>
     server.post(`/v1/monitors?project_id=${of}`, {
       name,

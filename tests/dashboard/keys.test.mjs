@@ -347,7 +347,7 @@ test('a key sees and grants only what its scopes allow', async () => {
   const page = await open(browser, server);
   await signIn(page, bound.key);
   const views = await page.getByRole('navigation', { name: 'Views' }).getByRole('link').allInnerTexts();
-  assert.deepEqual(views, ['Keys', 'Attention', 'Simulations']);
+  assert.deepEqual(views, ['Keys', 'Attention', 'Simulations', 'Batches']);
   await visit(page, '#/audit');
   assert.match(await page.getByRole('alert').innerText(), /audit:read/);
 

@@ -15,10 +15,15 @@ after(async () => {
   await server?.stop();
 });
 
-const run = (number, outcomes, verdict) => ({
+const run = (number, rates, verdict, passed = 1) => ({
   id: `run${number}`,
   planned_at: `2026-11-30T0${number}:00:00Z`,
-  outcomes: outcomes && { pass_rate: outcomes[1], pass_rate_interval: { low: outcomes[0], high: outcomes[2] } },
+  outcomes: rates && {
+    passed,
+    failed: 0,
+    pass_rate: rates[1],
+    pass_rate_interval: { low: rates[0], high: rates[2] },
+  },
   verdict,
 });
 const event = (number, change) => ({
@@ -88,6 +93,7 @@ test('alerts span the runs at which they were open', async () => {
 
 test('a monitor without rates has no chart', async () => {
   const page = await open(browser, server);
-  const card = await page.evaluate((runs) => seriesCard({ gate: null }, runs, null), [run(1, null, 'infra')]);
+  const runs = [run(1, null, 'infra'), run(2, [0, 0, 0.4], 'inconclusive', 0)];
+  const card = await page.evaluate((runs) => seriesCard({ gate: null }, runs, null), runs);
   assert.equal(card, null);
 });
