@@ -54,7 +54,7 @@ fn kind(partition: &str, project: &str, simulation: &str) -> (String, Shared) {
             "jobs" => ("each job".into(), Shared::Nobody),
             "idempotency" => ("each idempotency record".into(), Shared::Nobody),
             // Searches of the tick, which do not depend on the number of replies.
-            "expiry" | "end" | "monitor" => ("by-due: others".into(), Shared::Nobody),
+            "expiry" | "end" | "deletion" | "monitor" => ("by-due: others".into(), Shared::Nobody),
             other => panic!("no such partition: {other}"),
         };
     };
