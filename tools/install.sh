@@ -42,8 +42,10 @@ plugin() {
     found=$(PATH="$PWD/.tools/bin:$PATH" "$name" --version 2>/dev/null | awk 'NR == 1 { print $2 }') || found=
     [ -n "$found" ] && at_least "$found" "$wanted" && return
     echo "tools: $name $wanted into .tools/bin (a few minutes, once)"
-    # A separate target directory, so that the workspace's stays unchanged.
-    CARGO_TARGET_DIR=$PWD/.tools/target cargo install --locked --quiet --root .tools "$@" "$name@$wanted"
+    # A separate target directory, so that the workspace's stays unchanged. Unoptimised: compiling a plugin takes longer
+    # than it ever runs here.
+    CARGO_TARGET_DIR=$PWD/.tools/target CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0 \
+        cargo install --debug --locked --quiet --root .tools "$@" "$name@$wanted"
     rm -rf .tools/target
 }
 
