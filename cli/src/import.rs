@@ -7,6 +7,7 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use anyhow::{Context, anyhow};
 use clap::{Args, value_parser};
 use onerun_client::{Error, ProjectClient, resource::NewImport};
+use onerun_domain::Name;
 use onerun_report::Verdict;
 use serde_json::Map;
 
@@ -252,7 +253,7 @@ fn default_name(options: &Options) -> String {
     const STANDARD_INPUT: &str = "Imported conversations";
     let name = options.file.file_name().filter(|_| !is_stdin(options));
     let name: String = name.map(|name| plain(&name.to_string_lossy())).unwrap_or_default();
-    let name: String = name.chars().take(200).collect();
+    let name: String = name.chars().take(Name::MAX_LENGTH).collect();
     if name.trim().is_empty() { STANDARD_INPUT.to_owned() } else { name }
 }
 

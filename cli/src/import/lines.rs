@@ -1,5 +1,6 @@
 //! Reads conversations from JSON lines: those of chat completions, and those of an export.
 
+use onerun_domain::{EndReason, Name};
 use serde_json::{Map, Value, json};
 
 use crate::text::plain;
@@ -9,12 +10,6 @@ const FIELDS: [&str; 4] = ["messages", "case", "end_reason", "metadata"];
 
 /// Members that stand beside `messages` in files for OpenAI's fine-tuning, and say nothing about the conversation.
 const IGNORED: [&str; 3] = ["tools", "functions", "parallel_tool_calls"];
-
-/// The reasons for the end of a conversation that was held to its end.
-const HELD: [&str; 3] = ["agent_decided", "persona_decided", "max_turns_reached"];
-
-/// The maximum length of a case, in characters.
-const MAX_CASE: usize = 200;
 
 /// The conversations of a file.
 #[derive(Debug, Default, PartialEq)]
@@ -111,9 +106,10 @@ fn exported_conversation(line: usize, conversation: &Value) -> Result<Exported, 
     if !case.trim().is_empty() {
         body.insert("case".to_owned(), case.into());
     }
-    let end = conversation["end_reason"].as_str().filter(|end| HELD.contains(end));
+    let end = conversation["end_reason"].as_str().and_then(EndReason::parse);
+    let end = end.filter(|end| EndReason::OF_HELD.contains(end));
     if let Some(end) = end {
-        body.insert("end_reason".to_owned(), end.into());
+        body.insert("end_reason".to_owned(), end.as_str().into());
     }
     body.insert("metadata".to_owned(), json!({ "conversation_id": id }));
     Ok(Exported {
@@ -129,7 +125,7 @@ fn exported_conversation(line: usize, conversation: &Value) -> Result<Exported, 
 /// A persona's summary as a case: one line of bounded length, without characters that a name must not have.
 fn case(summary: &str) -> String {
     let line: String = summary.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
-    plain(line.trim()).chars().take(MAX_CASE).collect()
+    plain(line.trim()).chars().take(Name::MAX_LENGTH).collect()
 }
 
 #[cfg(test)]

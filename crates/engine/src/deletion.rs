@@ -1,6 +1,6 @@
 //! The deletion of simulations.
 //!
-//! A deleted simulation is gone for callers at once. What is stored below it is purged later, by a job, because a call
+//! A deleted simulation is gone for callers at once. Its data is purged later, by a job, because a call
 //! that began before the deletion may still write there: a reply whose turn was claimed, or a judge's verdict. The tick
 //! finds deleted simulations and enqueues their jobs until they are purged, so a step that fails or dies is repeated.
 

@@ -12,8 +12,8 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
-    Conversation, ImportedConversation, Job, NewImport, NewPersonas, NewSimulation, Refusal, RequestedModels,
-    Simulation, SimulationId, Work,
+    Conversation, ImportedConversation, Job, NewImport, NewPersonas, NewSimulation, Objective, Refusal,
+    RequestedModels, Simulation, SimulationId, Work,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, IdempotencyRecord, NewImportedSimulation,
@@ -38,9 +38,9 @@ const CONVERSATIONS_A_WRITE: usize = 50;
 const CONVERSATIONS_AT_ONCE: usize = 8;
 
 impl Engine {
-    /// Creates a simulation with conversations that were held elsewhere, and enqueues the job that starts it. What the
-    /// deployment redacts is removed before anything is stored. The idempotency record that `record` builds is written
-    /// in the same transaction.
+    /// Creates a simulation with conversations that were held elsewhere, and enqueues the job that starts it. The
+    /// deployment's redaction is applied before anything is stored. The idempotency record that `record` builds is
+    /// written in the same transaction.
     pub async fn import_simulation(
         &self,
         project: &dyn ProjectStore,
@@ -66,19 +66,21 @@ impl Engine {
             let detail = format!("must be at most {max} bytes as JSON after redaction, and are {bytes}");
             return Err(refuse(detail));
         }
+        let max_turns = import.max_turns();
+        let NewImport { conversations, left_out, .. } = import;
         let settings = NewSimulation {
-            agent_id: import.agent_id.clone(),
-            name: import.name.clone(),
-            scenario: import.scenario.clone(),
+            agent_id: import.agent_id,
+            name: import.name,
+            scenario: import.scenario,
             target_conversations: target,
             personas: NewPersonas::Generated(target),
-            max_turns: import.max_turns(),
+            max_turns,
             auto_approve: true,
-            objective_ids: import.objective_ids.clone(),
+            objective_ids: import.objective_ids,
             seed: None,
-            metadata: import.metadata.clone(),
+            metadata: import.metadata,
             expires_in_seconds: import.expires_in_seconds,
-            models: RequestedModels { judge: import.judge.clone(), ..RequestedModels::default() },
+            models: RequestedModels { judge: import.judge, ..RequestedModels::default() },
             max_cost_usd: import.max_cost_usd,
             max_tokens: import.max_tokens,
         };
@@ -86,12 +88,12 @@ impl Engine {
         let id = SimulationId::generate(self.random());
         let origin = SimulationOrigin { id, created_by: created_by.into(), monitor_run: None, batch: None };
         let mut detail = self.new_simulation(project, settings, prepared, origin);
-        detail.simulation.options.import = Some(import.left_out);
+        detail.simulation.options.import = Some(left_out);
         let record = record(&detail);
         let new = NewImportedSimulation {
             simulation: detail.simulation.clone(),
-            objectives: detail.objectives.iter().map(onerun_domain::Objective::reference).collect(),
-            conversations: import.conversations,
+            objectives: detail.objectives.iter().map(Objective::reference).collect(),
+            conversations,
             jobs: vec![start(&detail.simulation)],
             record,
         };

@@ -129,7 +129,7 @@ impl Engine {
         add_run(store.as_ref(), run, None).await.map(Some)
     }
 
-    /// The alert of a monitor after its latest runs, at most 500.
+    /// The alert of a monitor after its latest `ALERT_RUNS` runs.
     pub async fn monitor_alert(
         &self,
         project: &dyn ProjectStore,

@@ -287,14 +287,9 @@ impl SimulationKeys {
         self.counter_shard(shard(conversation.as_str(), counter_shards(target)))
     }
 
-    /// One of the first counter shards, whatever the target of the simulation is.
-    pub(crate) fn first_counter_shard_of(&self, id: &ConversationId) -> Key {
-        self.counter_shard(shard(id.as_str(), SIMULATION_SHARDS))
-    }
-
-    /// The counter shard of a persona, which every simulation has.
-    pub(crate) fn counter_shard_of_persona(&self, id: &PersonaId) -> Key {
-        self.counter_shard(shard(id.as_str(), SIMULATION_SHARDS))
+    /// The counter shard of a persona, and for a conversation one that its simulation has whatever its target is.
+    pub(crate) fn first_counter_shard_of(&self, id: &str) -> Key {
+        self.counter_shard(shard(id, SIMULATION_SHARDS))
     }
 
     /// The simulation's usage of models under one key of usage, by one writer.

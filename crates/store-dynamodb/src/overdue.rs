@@ -130,7 +130,7 @@ async fn conversations(
 
 /// A counter shard of a conversation's simulation, which a deleted simulation does not have.
 fn shard_of_simulation((project, simulation, id): &(ProjectId, SimulationId, ConversationId)) -> Key {
-    SimulationKeys::new(project, simulation).first_counter_shard_of(id)
+    SimulationKeys::new(project, simulation).first_counter_shard_of(id.as_str())
 }
 
 /// If the conversation changes meanwhile, the mark stays where the change puts it.

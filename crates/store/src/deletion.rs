@@ -1,7 +1,7 @@
 //! The part of a project's store that deletes simulations.
 //!
-//! Deleting hides a simulation at once, and everything below it. What is below it is purged later, in steps, because a
-//! call that began before the deletion may still write there.
+//! Deleting hides a simulation at once, and everything below it. The rows below it are purged later, in steps, because
+//! a call that began before the deletion may still write there.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -92,7 +92,7 @@ pub(super) async fn get(
     let stored = record::conversation(&item)?;
     let mut wanted = related(&keys, &stored);
     // A conversation of a deleted simulation is found until it is purged, but no counter shard.
-    let counter_shard = keys.first_counter_shard_of(id);
+    let counter_shard = keys.first_counter_shard_of(id.as_str());
     wanted.insert(counter_shard.clone());
     if !stored.evaluations.is_empty() {
         wanted.insert(keys.simulation());

@@ -45,7 +45,7 @@ pub(super) async fn add(
     jobs: &[Job],
 ) -> Result<bool, StoreError> {
     let keys = table.keys(&persona.simulation_id);
-    let counter_shard = Write::update(COUNTS, keys.counter_shard_of_persona(&persona.id)).if_there();
+    let counter_shard = Write::update(COUNTS, keys.first_counter_shard_of(persona.id.as_str())).if_there();
     let mut writes = vec![
         put(&keys, persona).set(REVISION, item::number(1)).if_new(),
         Write::put_bare("persona's number", keys.persona_number(persona.seq)).if_new(),
@@ -134,7 +134,7 @@ pub(super) async fn change(
             return Ok(Some(after));
         }
         let counts = Counts::of_persona(after.approval).since(Counts::of_persona(before.approval));
-        let counter_shard = keys.counter_shard_of_persona(id);
+        let counter_shard = keys.first_counter_shard_of(id.as_str());
         let counter_shard = if counts.is_empty() {
             Write::check(COUNTS, counter_shard)
         } else {
