@@ -12,7 +12,7 @@ use onerun_tests::{
 use serde_json::{Value, json};
 
 /// Far longer than the run takes on an idle machine.
-const DEADLINE: Duration = Duration::from_mins(8);
+const DEADLINE: Duration = Duration::from_mins(18);
 
 /// Personas wait for a decision: some get one before the run, the others are there to be decided about.
 const PERSONAS: usize = 100;

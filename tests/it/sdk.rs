@@ -12,16 +12,19 @@ use onerun_tests::{
 const THIRTY: SimulationFields<'static> =
     SimulationFields { name: "Thirty refunds", conversations: 30, personas: 10, expires_in_seconds: None };
 
+/// Long enough for a busy machine: a worker that still lives must not lose a lease.
+const LEASE_SECONDS: &str = "6";
+
 #[tokio::test]
 async fn client_reads_simulations_in_every_status() {
     // Three leases run out for the one that fails.
-    let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
+    let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "3")]).await;
     check_every_status(&SdkProject::open(server.client()).await).await;
 }
 
 #[tokio::test]
 async fn pipeline_key_suffices_for_every_client_call() {
-    let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
+    let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "3")]).await;
     check_every_status(&SdkProject::open(server.client()).await.with_key_of("ci").await).await;
 }
 
@@ -133,7 +136,7 @@ async fn worker_that_answers_once_completes() {
 
 #[tokio::test]
 async fn killed_worker_costs_an_attempt_not_a_conversation() {
-    let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "2")]).await;
+    let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", LEASE_SECONDS)]).await;
     let project = SdkProject::open(server.client()).await;
     let simulation = project.simulate(THIRTY).await;
 
@@ -152,7 +155,7 @@ async fn killed_worker_costs_an_attempt_not_a_conversation() {
 
 #[tokio::test]
 async fn raising_entrypoint_costs_only_an_attempt() {
-    let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "2")]).await;
+    let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", LEASE_SECONDS)]).await;
     let project = SdkProject::open(server.client()).await;
     let simulation = project.simulate(THIRTY).await;
 
