@@ -14,7 +14,8 @@ const MAX_EXCERPT: usize = 120;
 pub(crate) const AFTER_HELP: &str = "\
 Variables:
   ONERUN_MODEL             the model for everything: `offline`, or `provider:model` with the provider `openai`
-                           (any server that speaks chat completions), `anthropic` or `bedrock`
+                           (any server that speaks chat completions), `anthropic` or `bedrock`; for judging alone also
+                           `openai-decisions` (any server that speaks OpenAI's decisions)
   ONERUN_PERSONA_MODEL, ONERUN_REPLY_MODEL, ONERUN_JUDGE_MODEL
                            the model for one purpose, if it differs
   OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, AWS_REGION and AWS's credentials

@@ -13,6 +13,7 @@ mod check_parity;
 mod claims;
 mod cli;
 mod crash;
+mod decisions;
 mod deletion;
 mod demo;
 mod deployment_consistency;

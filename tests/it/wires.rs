@@ -53,6 +53,7 @@ pub(crate) fn request() -> ChatRequest {
     ChatRequest {
         system: "You are a customer.".to_owned(),
         messages: vec![message(ChatRole::User, "How can I help?")],
+        questions: Vec::new(),
         schema: Some(&REPLY),
         max_tokens: 60,
         temperature: Some(0.8),

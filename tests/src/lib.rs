@@ -10,6 +10,7 @@
 
 pub mod app;
 pub mod aws;
+pub mod decisions;
 mod http;
 mod listener;
 pub mod process;

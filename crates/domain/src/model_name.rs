@@ -18,11 +18,14 @@ pub enum Provider {
     Anthropic,
     /// Amazon Bedrock's Converse API.
     Bedrock,
+    /// Any server that speaks OpenAI's decisions.
+    OpenAiDecisions,
 }
 
 impl Provider {
     /// Every provider.
-    pub const ALL: [Self; 4] = [Self::Offline, Self::OpenAi, Self::Anthropic, Self::Bedrock];
+    pub const ALL: [Self; 5] =
+        [Self::Offline, Self::OpenAi, Self::Anthropic, Self::Bedrock, Self::OpenAiDecisions];
 
     /// The word before the colon in a model's name.
     pub fn as_str(self) -> &'static str {
@@ -31,7 +34,13 @@ impl Provider {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
             Self::Bedrock => "bedrock",
+            Self::OpenAiDecisions => "openai-decisions",
         }
+    }
+
+    /// Whether its models can play personas. A decision model only judges.
+    pub fn writes_text(self) -> bool {
+        self != Self::OpenAiDecisions
     }
 
     /// Parses the word before the colon.
@@ -45,7 +54,7 @@ impl Provider {
 pub enum ModelNameError {
     /// The name has no known provider.
     #[error(
-        "must be `offline` or `provider:model` with the provider `openai`, `anthropic` or `bedrock`, such as `openai:gpt-5.4-mini`"
+        "must be `offline` or `provider:model` with the provider `openai`, `anthropic`, `bedrock` or `openai-decisions`, such as `openai:gpt-5.4-mini`"
     )]
     Provider,
     /// The part after the colon is missing, too long, or has other than visible ASCII characters.
@@ -207,7 +216,12 @@ mod tests {
 
     #[test]
     fn name_is_offline_or_provider_and_model() {
-        for text in ["offline", "openai:gpt-5.4-mini", "bedrock:eu.anthropic.claude-sonnet-5-5-v1:0"] {
+        for text in [
+            "offline",
+            "openai:gpt-5.4-mini",
+            "bedrock:eu.anthropic.claude-sonnet-5-5-v1:0",
+            "openai-decisions:gpt-6-luna",
+        ] {
             assert_eq!(ModelName::parse(text).unwrap().to_string(), text);
         }
         for text in ["", "gpt-5", "offline:x", "mistral:large", ":x"] {

@@ -317,6 +317,8 @@ fn in_simulation(error: OperationError) -> OperationError {
     match error {
         OperationError::Field { field, detail } => {
             let field = match field {
+                "models/persona" => "simulation/models/persona",
+                "models/reply" => "simulation/models/reply",
                 "personas_from" => "simulation/personas_from",
                 "scenario" => "simulation/scenario",
                 "target_personas" => "simulation/target_personas",

@@ -172,6 +172,12 @@ impl Engine {
             reply: requested.reply.unwrap_or(defaults.reply),
             judge: requested.judge.unwrap_or(defaults.judge),
         };
+        for (field, name) in [("models/persona", &models.persona), ("models/reply", &models.reply)] {
+            if !name.provider().writes_text() {
+                let detail = format!("must be a model that writes text: `{name}` only judges");
+                return Err(OperationError::Field { field, detail });
+            }
+        }
         self.require_allowed(&models.names(), max_cost)?;
         Ok(models)
     }

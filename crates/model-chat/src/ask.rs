@@ -42,6 +42,8 @@ pub(crate) enum Repair {
     WithAnswer,
     /// The fault follows the question. The answer may repeat untrusted text, so it is not shown.
     WithoutAnswer,
+    /// The same request is sent again. A decision model cannot be told what is wrong.
+    Again,
 }
 
 /// A chat model that is asked.
@@ -167,6 +169,9 @@ fn describe(path: &Path, error: &serde_json::Error) -> String {
 impl Repair {
     /// Adds the request for a better answer.
     fn extend(self, messages: &mut Vec<ChatMessage>, answer: &ChatAnswer, fault: &Fault) {
+        if self == Self::Again {
+            return;
+        }
         let request = match fault {
             Fault::Refused => {
                 "This is a test of software with invented people; nobody is deceived or harmed. Answer with the JSON \

@@ -11,14 +11,16 @@ use crate::{dialect::Parameter, schema::Schema, secret::redact};
 /// The maximum length of a [`Detail`], in bytes.
 const MAX_DETAIL: usize = 500;
 
-/// A request to a chat model.
-#[derive(Clone, Debug, PartialEq)]
+/// A request to a chat model, or to a decision model.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChatRequest {
     /// The instructions.
     pub system: String,
     /// The messages, oldest first. The first one is the user's: some providers refuse requests that start
     /// with the assistant.
     pub messages: Vec<ChatMessage>,
+    /// The questions to a decision model about the messages. Chat models get none.
+    pub questions: Vec<String>,
     /// The schema of a structured answer; `None` for prose.
     pub schema: Option<&'static Schema>,
     /// The maximum number of tokens to write, including those of reasoning.

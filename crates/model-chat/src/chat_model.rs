@@ -22,7 +22,7 @@ pub(crate) struct ChatModel {
 }
 
 impl ChatModel {
-    fn asked<'a>(&'a self, meter: &'a Meter) -> Asked<'a> {
+    pub(crate) fn asked<'a>(&'a self, meter: &'a Meter) -> Asked<'a> {
         Asked {
             name: &self.name,
             provider: &self.provider,

@@ -17,8 +17,8 @@ use onerun_model_offline::Offline;
 use onerun_transport::Transport;
 
 use crate::{
-    Anthropic, AwsCredentials, CircuitConfig, Converse, Limits, OpenAi, Prices, Provider, Secret, Wire,
-    chat_model::ChatModel,
+    Anthropic, AwsCredentials, CircuitConfig, Converse, Decisions, Limits, OpenAi, Prices, Provider, Secret,
+    Wire, chat_model::ChatModel, decisions::DecisionModel,
 };
 
 /// The longest file that holds a key or patterns, in bytes.
@@ -44,7 +44,7 @@ const MAX_ALLOWED: usize = 100;
 /// | `ONERUN_PERSONA_MODEL`, `ONERUN_REPLY_MODEL`, `ONERUN_JUDGE_MODEL` | `ONERUN_MODEL` | the model for one purpose |
 /// | `ONERUN_ALLOWED_MODELS` | | further models that a simulation may name, separated by commas |
 /// | `OPENAI_API_KEY` | | the key |
-/// | `OPENAI_BASE_URL` | OpenAI's | a server that speaks chat completions |
+/// | `OPENAI_BASE_URL` | OpenAI's | a server that speaks chat completions, or decisions |
 /// | `ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL` | Anthropic's | the same for Messages |
 /// | `AWS_REGION` | | the region of Bedrock |
 /// | `AWS_BEARER_TOKEN_BEDROCK`, or `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | | the credentials for Bedrock |
@@ -90,12 +90,14 @@ impl ModelConfig {
     pub fn read(variables: &mut Variables<'_>) -> Self {
         let mut config = Self::read_names(variables).with_redaction(variables);
         config.judges_personas = flag(variables, "ONERUN_JUDGE_PERSONA_FAULTS");
-        for provider in [ProviderName::OpenAi, ProviderName::Anthropic, ProviderName::Bedrock] {
+        for provider in ProviderName::ALL {
             let Some(name) = config.allowed.iter().find(|name| name.provider() == provider) else { continue };
             let wire = match provider {
+                ProviderName::Offline => None,
                 ProviderName::OpenAi => open_ai(variables, name),
                 ProviderName::Anthropic => anthropic(variables, name),
-                ProviderName::Bedrock | ProviderName::Offline => bedrock(variables, name),
+                ProviderName::Bedrock => bedrock(variables, name),
+                ProviderName::OpenAiDecisions => decisions(variables, name),
             };
             config.wires.extend(wire.map(|wire| (provider, wire)));
         }
@@ -117,6 +119,14 @@ impl ModelConfig {
             reply: purpose("ONERUN_REPLY_MODEL"),
             judge: purpose("ONERUN_JUDGE_MODEL"),
         };
+        for (variable, name) in
+            [("ONERUN_PERSONA_MODEL", &defaults.persona), ("ONERUN_REPLY_MODEL", &defaults.reply)]
+        {
+            if !name.provider().writes_text() {
+                let problem = format!("must name a model that writes text: `{name}` only judges");
+                variables.refuse(variable, &problem);
+            }
+        }
         let mut allowed = vec![ModelName::offline()];
         let listed = variables.text("ONERUN_ALLOWED_MODELS").unwrap_or_default();
         let mut further = Vec::new();
@@ -233,13 +243,17 @@ impl Models for ChatModels {
         let Some((_, provider)) = found else {
             return Err(ModelError::Misconfigured(format!("this process has no credentials for `{name}`")));
         };
-        Ok(Arc::new(ChatModel {
+        let model = ChatModel {
             name: name.clone(),
             provider: Arc::clone(provider),
             prices: Arc::clone(&self.config.prices),
             redaction: Arc::clone(&self.config.redaction),
             judges_personas: self.config.judges_personas,
-        }))
+        };
+        Ok(match name.provider() {
+            ProviderName::OpenAiDecisions => Arc::new(DecisionModel(model)),
+            _ => Arc::new(model),
+        })
     }
 }
 
@@ -252,6 +266,12 @@ fn open_ai(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
     let (key, base_url) = key_and_url(variables, name, "OPENAI_API_KEY", "OPENAI_BASE_URL")?;
     let wire = OpenAi::new(base_url.as_deref(), key);
     wire.map(Wire::OpenAi).map_err(|error| variables.refuse("OPENAI_BASE_URL", &error.to_string())).ok()
+}
+
+fn decisions(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
+    let (key, base_url) = key_and_url(variables, name, "OPENAI_API_KEY", "OPENAI_BASE_URL")?;
+    let wire = Decisions::new(base_url.as_deref(), key);
+    wire.map(Wire::Decisions).map_err(|error| variables.refuse("OPENAI_BASE_URL", &error.to_string())).ok()
 }
 
 fn anthropic(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {

@@ -134,6 +134,7 @@ pub(crate) async fn judge(asked: &Asked<'_>, request: &JudgeRequest<'_>) -> Resu
             role: ChatRole::User,
             text: question(asked.redaction, questions, persona, transcript),
         }],
+        questions: Vec::new(),
         schema: Some(schema),
         max_tokens: count.saturating_mul(TOKENS_A_VERDICT).saturating_add(BASE_TOKENS),
         temperature: Some(0.0),
@@ -184,7 +185,13 @@ fn question(
         });
         _ = write!(text, "\n<persona>\n{}\n</persona>\n", escaped(&described.to_string()));
     }
-    text.push_str("\n<transcript>\n");
+    _ = write!(text, "\n{}\n\nAnswer with the JSON object.", transcript_text(redaction, transcript));
+    text
+}
+
+/// The transcript between its tags.
+pub(crate) fn transcript_text(redaction: &Redaction, transcript: &[Item]) -> String {
+    let mut text = String::from("<transcript>\n");
     for (item, turn) in transcript.iter().zip(1..) {
         let author = match item.role {
             Role::Assistant => "agent",
@@ -193,12 +200,12 @@ fn question(
         let line = json!({ "turn": turn, "from": author, "text": redaction.redact(&item.text()) });
         _ = writeln!(text, "{}", escaped(&line.to_string()));
     }
-    text.push_str("</transcript>\n\nAnswer with the JSON object.");
+    text.push_str("</transcript>");
     text
 }
 
 /// JSON without characters that begin or end a tag, or look like it, and on one line for every reader.
-fn escaped(json: &str) -> String {
+pub(crate) fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
         let is_bracket = matches!(

@@ -1,4 +1,5 @@
-//! Chat models of OpenAI, Anthropic and Bedrock, and of every server that speaks one of their wires.
+//! Chat models of OpenAI, Anthropic and Bedrock, and of every server that speaks one of their wires, and decision
+//! models as judges.
 //!
 //! Nothing here opens a socket: a [`Provider`] sends requests through a [`Transport`](onerun_transport::Transport),
 //! which each host implements. The wires are pure: they turn a [`ChatRequest`] into an HTTP request and an HTTP
@@ -11,6 +12,7 @@ mod ask;
 mod chat;
 mod chat_model;
 mod config;
+mod decisions;
 mod dialect;
 mod json;
 mod judge;
@@ -34,4 +36,4 @@ pub use provider::{CircuitConfig, Limits, Provider, Sent};
 pub use record::{RecordError, RecordingTransport, ReplayingTransport};
 pub use schema::{Kind, Property, Schema};
 pub use secret::Secret;
-pub use wire::{Anthropic, AwsCredentials, Converse, EndpointError, OpenAi, Wire};
+pub use wire::{Anthropic, AwsCredentials, Converse, Decisions, EndpointError, OpenAi, Wire};

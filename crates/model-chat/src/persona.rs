@@ -107,6 +107,7 @@ pub(crate) async fn persona(
     let chat = ChatRequest {
         system: SYSTEM.to_owned(),
         messages: vec![ChatMessage { role: ChatRole::User, text }],
+        questions: Vec::new(),
         schema: Some(&SCHEMA),
         max_tokens: MAX_TOKENS,
         temperature: Some(1.0),

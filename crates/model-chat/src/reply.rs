@@ -76,6 +76,7 @@ pub(crate) async fn reply(asked: &Asked<'_>, request: &ReplyRequest<'_>) -> Resu
     let chat = ChatRequest {
         system: instructions(asked.redaction, request),
         messages: messages(asked.redaction, transcript),
+        questions: Vec::new(),
         schema: Some(&SCHEMA),
         max_tokens: MAX_TOKENS,
         temperature: Some(0.8),

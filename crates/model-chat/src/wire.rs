@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod converse;
+mod decisions;
 mod endpoint;
 mod failure;
 mod openai;
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use self::{
     anthropic::Anthropic,
     converse::{AwsCredentials, Converse},
+    decisions::Decisions,
     endpoint::EndpointError,
     openai::OpenAi,
 };
@@ -39,6 +41,8 @@ pub enum Wire {
     Anthropic(Anthropic),
     /// Bedrock's Converse.
     Converse(Converse),
+    /// OpenAI's decisions.
+    Decisions(Decisions),
 }
 
 impl Wire {
@@ -57,6 +61,7 @@ impl Wire {
         match self {
             Self::OpenAi(_) => Structure::Object,
             Self::Anthropic(_) | Self::Converse(_) => Structure::Tool,
+            Self::Decisions(_) => Structure::Prompt,
         }
     }
 
@@ -72,6 +77,7 @@ impl Wire {
             Self::OpenAi(wire) => wire.request(model, request, dialect),
             Self::Anthropic(wire) => wire.request(model, request, dialect),
             Self::Converse(wire) => wire.request(model, request, dialect, now),
+            Self::Decisions(wire) => wire.request(model, request),
         }
     }
 
@@ -81,6 +87,7 @@ impl Wire {
             Self::OpenAi(wire) => wire.answer(response, now),
             Self::Anthropic(wire) => wire.answer(response, now),
             Self::Converse(wire) => wire.answer(response, now),
+            Self::Decisions(wire) => wire.answer(response, now),
         }
     }
 
@@ -90,6 +97,7 @@ impl Wire {
             Self::OpenAi(wire) => wire.secrets(),
             Self::Anthropic(wire) => wire.secrets(),
             Self::Converse(wire) => wire.secrets(),
+            Self::Decisions(wire) => wire.secrets(),
         }
     }
 }

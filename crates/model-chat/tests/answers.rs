@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::Response;
 use onerun_domain::TokenUsage;
 use onerun_model_chat::{
-    Anthropic, AwsCredentials, ChatAnswer, ChatError, Converse, Finish, OpenAi, Parameter, Secret, Wire,
+    Anthropic, AwsCredentials, ChatAnswer, ChatError, Converse, Decisions, Finish, OpenAi, Parameter, Secret,
+    Wire,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -40,6 +41,7 @@ fn wire(name: &str) -> Wire {
                 AwsCredentials::AccessKey { id: key(), secret: key(), session_token: Some(key()) };
             Wire::Converse(Converse::new("eu-central-1", None, credentials).unwrap())
         }
+        "decisions" => Wire::Decisions(Decisions::new(None, Some(key())).unwrap()),
         other => panic!("unknown wire {other}"),
     }
 }

@@ -1,5 +1,7 @@
 //! `onerun models check`.
 
+use onerun_tests::decisions::DecisionServer;
+
 use super::{CliOutput, run_with};
 
 async fn check(arguments: &[&str], environment: &[(&str, &str)]) -> CliOutput {
@@ -39,4 +41,20 @@ async fn unreachable_provider_fails_each_check() {
     assert_eq!(ran.stdout.matches("FAIL").count(), 3, "{ran:?}");
     assert!(ran.stdout.contains("could not be reached; check the base URL"), "{ran:?}");
     assert!(!format!("{ran:?}").contains("sk-secret"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn decision_model_is_asked_for_a_verdict_alone() {
+    let judge = DecisionServer::start([0.9, 0.1, 0.0]).await;
+    let variables = judge.variables();
+    let ran = check(&[], &variables.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains("ok   verdict  openai-decisions:gpt-6-luna"), "{ran:?}");
+
+    let ran = check(&["--model", "openai-decisions:gpt-6-luna"], &[("OPENAI_API_KEY", "sk-test")]).await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+    for variable in ["ONERUN_PERSONA_MODEL", "ONERUN_REPLY_MODEL"] {
+        let said = format!("{variable}: must name a model that writes text");
+        assert!(ran.stderr.contains(&said), "{ran:?}");
+    }
 }

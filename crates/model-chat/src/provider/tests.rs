@@ -122,6 +122,7 @@ fn request() -> ChatRequest {
     ChatRequest {
         system: "Be Ann.".into(),
         messages: vec![ChatMessage { role: ChatRole::User, text: "Hi".into() }],
+        questions: Vec::new(),
         schema: Some(&SCHEMA),
         max_tokens: 10,
         temperature: Some(0.1),

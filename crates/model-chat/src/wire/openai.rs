@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// OpenAI's base URL.
-const OPENAI: &str = "https://api.openai.com/v1";
+pub(super) const OPENAI: &str = "https://api.openai.com/v1";
 
 /// The ends of hosts of Azure's resources, which want their key in another header.
 const AZURE: [&str; 4] =

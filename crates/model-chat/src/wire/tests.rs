@@ -63,6 +63,7 @@ fn request() -> ChatRequest {
             message(ChatRole::User, "I am sorry."),
             message(ChatRole::User, "Which one?"),
         ],
+        questions: Vec::new(),
         schema: Some(&ANSWER),
         max_tokens: 300,
         temperature: Some(0.5),
