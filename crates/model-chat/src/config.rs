@@ -123,7 +123,9 @@ impl ModelConfig {
             [("ONERUN_PERSONA_MODEL", &defaults.persona), ("ONERUN_REPLY_MODEL", &defaults.reply)]
         {
             if !name.provider().writes_text() {
-                let problem = format!("must name a model that writes text: `{name}` only judges");
+                let problem = format!(
+                    "must name a model that writes text: `{name}` only judges, so set ONERUN_JUDGE_MODEL to it"
+                );
                 variables.refuse(variable, &problem);
             }
         }
