@@ -66,6 +66,7 @@ async fn main() -> Result {
     let expired = project.simulation("simulationToExpire", SimulationStatus::InProgress)?;
     let ago = Timestamp::now() - SignedDuration::from_hours(1);
     project.insert(Simulation { expires_at: ago, ..expired }).await?;
+    bury(&*store, project.agent.project_id.clone()).await?;
 
     // One simulation in each status, for tests with the SDK.
     let project = SeedProject::open(&*store, "projectOfSdk", "Read by the SDK").await?;
@@ -76,6 +77,14 @@ async fn main() -> Result {
     {
         println!("{}", serde_json::to_string(&keys(&*store).await?)?);
     }
+    Ok(())
+}
+
+/// A buried job.
+async fn bury(store: &dyn Store, project: ProjectId) -> Result {
+    let job = Job::new(project, Work::StartSimulation { simulation: long("simulationToBury")? });
+    store.enqueue(vec![job.clone()]).await?;
+    store.bury_job(&job.id, "no model answered", Timestamp::now()).await?;
     Ok(())
 }
 
