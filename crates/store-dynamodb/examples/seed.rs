@@ -32,8 +32,8 @@ use onerun_domain::{
     SimulationStatus, Target, TurnClaim, TurnToken, Work, Zone,
 };
 use onerun_store::{
-    ConversationChange, ConversationView, MonitorChange, NewBatch, NewKey, NewMonitorRun, ProjectStore,
-    SimulationChange, SimulationView, Store,
+    ConversationChange, ConversationView, KeyLimits, MonitorChange, NewBatch, NewKey, NewMonitorRun,
+    ProjectStore, SimulationChange, SimulationView, Store,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local};
 
@@ -172,7 +172,7 @@ async fn insert_key(
         },
         details: BTreeMap::new(),
     };
-    let new = NewKey { record, event, call: None, max_live: u32::MAX };
+    let new = NewKey { record, event, call: None, limits: KeyLimits::NONE };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await?;
     Ok(key.expose().to_owned())
 }
