@@ -237,6 +237,26 @@ fn queue_hides_a_message_for_six_timeouts_of_its_function() {
     assert_eq!(hidden.as_u64(), timeout.map(|timeout| 6 * timeout));
 }
 
+#[test]
+fn one_reader_of_the_stream_carries_all_jobs() {
+    let template = Template::read();
+    let stream = json!({ "Fn::GetAtt": ["Table", "StreamArn"] });
+    let readers: Vec<_> = entries(&template.0["Resources"])
+        .filter(|(_, resource)| {
+            let properties = &resource["Properties"];
+            [&properties["Source"], &properties["EventSourceArn"]].contains(&&stream)
+        })
+        .collect();
+    assert_eq!(readers.len(), 1, "{readers:?}");
+    let (name, pipe) = readers[0];
+    assert_eq!((name, &pipe["Type"]), ("JobPipe", &json!("AWS::Pipes::Pipe")));
+    // Its role is for this pipe alone.
+    let named = pipe["Properties"]["Name"]["Fn::Sub"].as_str().expect("a name");
+    let role = &template.0["Resources"]["PipeRole"]["Properties"]["AssumeRolePolicyDocument"];
+    let source = &role["Statement"][0]["Condition"]["StringEquals"]["aws:SourceArn"]["Fn::Sub"];
+    assert!(source.as_str().is_some_and(|arn| arn.ends_with(&format!(":pipe/{named}"))), "{source}");
+}
+
 /// One partition of each kind: see the list of `onerun-store-dynamodb`.
 const PARTITIONS: [&str; 17] = [
     "projects",

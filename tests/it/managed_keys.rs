@@ -105,6 +105,32 @@ async fn key_over_the_limit_is_refused_until_another_ends() {
 }
 
 #[tokio::test]
+async fn family_of_keys_has_a_limit_of_its_own() {
+    let settings = Settings { max_family_keys: 3, ..TestApp::settings() };
+    let app = TestApp::start_with(ROUTES, Box::new(keys()), settings);
+    let maker = app.root().create_key(json!({})).await;
+    let child = with(&app, &maker).create_key(json!({})).await;
+    let grandchild = with(&app, &child).create_key(json!({})).await;
+    let body = json!({ "name": "x", "preset": "ci", "all_projects": true });
+    for key in [&maker, &child, &grandchild] {
+        let problem = with(&app, key).post("/v1/keys", &body, 409).await;
+        assert_eq!(code(&problem), "too_many_keys_of_family");
+        let message = problem["message"].as_str().unwrap();
+        assert!(message.starts_with("3 keys") && message.contains("revoke those"), "{problem}");
+        assert_eq!(code(&act(&with(&app, key), &child, "rotate", 409).await), "too_many_keys_of_family");
+    }
+    // Neither other keys nor the root key are limited by it, and its replacement is.
+    let other = app.root().create_key(json!({})).await;
+    with(&app, &other).post("/v1/keys", &body, 200).await;
+    let renewed = app.root().rotate_key(&maker.id, json!({})).await;
+    let renewed = with(&app, &renewed);
+    act(&app.root(), &maker, "revoke", 200).await;
+    assert_eq!(code(&renewed.post("/v1/keys", &body, 409).await), "too_many_keys_of_family");
+    act(&app.root(), &grandchild, "revoke", 200).await;
+    renewed.post("/v1/keys", &body, 200).await;
+}
+
+#[tokio::test]
 async fn malformed_time_is_refused_with_the_format() {
     let app = TestApp::start();
     for time in ["-000001-01-01T00:00:00Z", "20261123T093000Z", "2026-11-23T09:30:00+01:00[Europe/Paris]"] {

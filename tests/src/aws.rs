@@ -2,7 +2,7 @@
 //! emulator, with DynamoDB Local, and with moto for Secrets Manager and SQS.
 //!
 //! This module emulates the services between them as AWS documents them: the HTTP API ([`Front`]),
-//! the pipes from the table's stream, and the event source mapping of the queue ([`Queue::poll`]).
+//! the pipe from the table's stream, and the event source mapping of the queue ([`Queue::poll`]).
 //! Functions get the variables of the template and those of Lambda.
 //!
 //! A function's call succeeds only if the template's policies allow it. AWS's delays are not
@@ -94,7 +94,7 @@ pub struct Cloud {
     /// The dead-letter queue.
     pub dead_letters: Queue,
     batch_size: u32,
-    pipes: Arc<Pipes>,
+    pipe: Arc<PipeRun>,
     table: Table,
     moto: Moto,
     rotation_function: String,
@@ -113,10 +113,10 @@ impl Cloud {
         let mut template = Template::read();
         let (moto, table) = tokio::join!(Moto::start(), Table::create(&template));
         let (dead_letters, job_queue) = queues(&moto, &template).await;
-        let pipe = |name: &str| Pipe::new(template.resource("AWS::Pipes::Pipe", |id, _| id == name).1);
-        let pipes = Pipes {
+        let pipe = PipeRun {
             stream: Stream::new(&table.url, &table.stream),
-            ends: [(pipe("JobPipe"), job_queue.clone()), (pipe("DeadJobPipe"), dead_letters.clone())],
+            pipe: Pipe::new(template.resource("AWS::Pipes::Pipe", |_, _| true).1),
+            target: job_queue.clone(),
         };
         let mapping = template.resource("AWS::Lambda::EventSourceMapping", |_, _| true).1;
         let batch_size = mapping["BatchSize"].as_u64().and_then(|size| u32::try_from(size).ok());
@@ -155,7 +155,7 @@ impl Cloud {
             job_queue,
             dead_letters,
             batch_size,
-            pipes: Arc::new(pipes),
+            pipe: Arc::new(pipe),
             table,
             moto,
             rotation_function,
@@ -285,13 +285,13 @@ impl Cloud {
         self.functions().map(|function| function.log()).collect()
     }
 
-    /// Starts the background work of AWS: pipes, delivery of jobs, and the tick.
+    /// Starts the background work of AWS: the pipe, delivery of jobs, and the tick.
     pub fn run_in_background(&self) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let pipes = Arc::clone(&self.pipes);
+        let pipe = Arc::clone(&self.pipe);
         tasks.push(Task::spawn(async move {
             loop {
-                pipes.run().await;
+                pipe.run().await;
                 tokio::time::sleep(PAUSE).await;
             }
         }));
@@ -316,16 +316,15 @@ impl Cloud {
         }));
     }
 
-    /// Passes new records of the table's stream through the pipes. Do not call it while they run in
+    /// Passes new records of the table's stream through the pipe. Do not call it while the pipe runs in
     /// the background.
-    pub async fn run_pipes(&self) {
-        self.pipes.run().await;
+    pub async fn run_pipe(&self) {
+        self.pipe.run().await;
     }
 
-    /// Returns the job messages for new records of the stream, and sends them to no queue.
+    /// Returns the messages for new records of the stream, and sends them to no queue.
     pub async fn job_messages(&self) -> Vec<String> {
-        let (pipe, _) = &self.pipes.ends[0];
-        self.pipes.stream.read().await.iter().filter_map(|record| pipe.message(record)).collect()
+        self.pipe.messages().await
     }
 
     /// The items of one partition.
@@ -356,21 +355,23 @@ pub fn python(script: &Path) -> Process {
     Process::spawn(command)
 }
 
-/// The pipes of the template, each with its target.
+/// The pipe of the template between its stream and its target.
 #[derive(Debug)]
-struct Pipes {
+struct PipeRun {
     stream: Stream,
-    ends: [(Pipe, Queue); 2],
+    pipe: Pipe,
+    target: Queue,
 }
 
-impl Pipes {
+impl PipeRun {
+    /// The messages for new records of the stream.
+    async fn messages(&self) -> Vec<String> {
+        self.stream.read().await.iter().filter_map(|record| self.pipe.message(record)).collect()
+    }
+
     async fn run(&self) {
-        for record in self.stream.read().await {
-            for (pipe, target) in &self.ends {
-                if let Some(message) = pipe.message(&record) {
-                    target.send(&message, 0).await;
-                }
-            }
+        for message in self.messages().await {
+            self.target.send(&message, 0).await;
         }
     }
 }

@@ -38,7 +38,7 @@ operations! {
             rate limit or lifetime.",
         input: NewKeyInput = new_key_example(),
         output: MadeKeyOut,
-        errors: ["exceeds_own_key", "too_many_keys"],
+        errors: ["exceeds_own_key", "too_many_keys", "too_many_keys_of_family"],
     }
     LIST_KEYS {
         route: GET "/v1/keys",
@@ -88,6 +88,7 @@ operations! {
             "key_disabled",
             "key_replaced",
             "too_many_keys",
+            "too_many_keys_of_family",
         ],
     }
     DISABLE_KEY {

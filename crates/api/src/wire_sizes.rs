@@ -335,6 +335,7 @@ fn key(text: &str, metadata: &Metadata) -> KeyRecord {
         metadata: metadata.clone(),
         created_at: EARLY,
         created_by: id.clone(),
+        family: id.clone(),
         updated_at: EARLY,
         disabled_at: Some(EARLY),
         revoked_at: Some(EARLY),

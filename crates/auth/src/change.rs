@@ -29,6 +29,14 @@ pub enum KeyChangeError {
         /// The maximum number.
         limit: u32,
     },
+    /// The maximum number of live keys of the calling key's family is reached.
+    #[error(
+        "{limit} keys of the calling key's family are neither revoked nor expired, which is the maximum: revoke those that are not used, wait until some expire, or call with a key of another family"
+    )]
+    TooManyKeysOfFamily {
+        /// The maximum number.
+        limit: u32,
+    },
     /// The key exceeds the key that would create, change or end it.
     #[error(
         "a key may create, change and end only keys within its own grant; this one exceeds it in {}",

@@ -123,6 +123,11 @@ impl KeyId {
             .or_else(|| text.parse().ok())
     }
 
+    /// Whether this is a root key, at any time.
+    pub fn is_root(&self) -> bool {
+        [KeyId::ROOT, KeyId::ROOT_PREVIOUS, KeyId::ROOT_PENDING].contains(self)
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -54,6 +54,9 @@ pub struct KeyRecord {
     pub created_at: Timestamp,
     /// The key that created it.
     pub created_by: KeyId,
+    /// The first key of its family. The root key begins a family with each key that it creates. A key that a managed
+    /// key creates or rotates is of that key's family, and a key that the root key rotates stays in its own.
+    pub family: KeyId,
     /// The time of the last change.
     pub updated_at: Timestamp,
     /// When the key was disabled, if it is.
@@ -144,7 +147,7 @@ pub struct KeyPatch {
 }
 
 impl KeyRecord {
-    /// The record of a new key.
+    /// The record of a new key, which begins a family.
     pub fn new(key: &ManagedKey, spec: NewKeySpec, created_by: KeyId, now: Timestamp) -> KeyRecord {
         let NewKeySpec { name, grant, not_before, metadata } = spec;
         KeyRecord {
@@ -156,6 +159,7 @@ impl KeyRecord {
             metadata,
             created_at: now,
             created_by,
+            family: key.id().clone(),
             updated_at: now,
             disabled_at: None,
             revoked_at: None,
@@ -251,7 +255,7 @@ impl KeyRecord {
     /// Without an overlap this key is revoked: an end that depends on the clock would be undone if
     /// the clock is set back.
     ///
-    /// Returns the old key's record and the new one's.
+    /// Returns the old key's record and the new one's, which is of the same family.
     pub fn rotate(
         self,
         key: &ManagedKey,
@@ -271,7 +275,11 @@ impl KeyRecord {
             not_before: self.not_before.filter(|begin| *begin > now),
             metadata: self.metadata.clone(),
         };
-        let new = KeyRecord { replaces: Some(self.id.clone()), ..KeyRecord::new(key, spec, created_by, now) };
+        let new = KeyRecord {
+            replaces: Some(self.id.clone()),
+            family: self.family.clone(),
+            ..KeyRecord::new(key, spec, created_by, now)
+        };
         let overlap = overlap.clamp(SignedDuration::ZERO, MAX_OVERLAP);
         let overlap_ends_at = later(now, overlap);
         let replaced = Replacement {
@@ -282,6 +290,15 @@ impl KeyRecord {
         let revoked_at = overlap.is_zero().then_some(now);
         let old = KeyRecord { replaced: Some(replaced), revoked_at, ..self }.changed(now);
         Ok((old, new))
+    }
+
+    /// The new key in the family of the managed key that creates it. The root key has no record and changes nothing.
+    #[must_use]
+    pub fn in_family_of(self, creator: Option<&KeyRecord>) -> KeyRecord {
+        match creator {
+            Some(creator) => KeyRecord { family: creator.family.clone(), ..self },
+            None => self,
+        }
     }
 
     /// The key's lifetime: from its creation, or from `not_before` if that is later, to its expiry.
@@ -324,7 +341,7 @@ impl PartialEq for KeyRecord {
                 record.grant.clone(),
                 record.not_before,
                 record.metadata.clone(),
-                (record.created_at, record.created_by.clone(), record.updated_at),
+                (record.created_at, record.created_by.clone(), record.family.clone(), record.updated_at),
                 (record.disabled_at, record.revoked_at),
                 (record.replaces.clone(), record.replaced.clone()),
                 record.revision,

@@ -22,7 +22,9 @@ use onerun_auth::{
     Lookup, ManagedKey, Principal, ProjectAccess, RateStatus, Refusal, Scope, recognize_again,
 };
 use onerun_domain::{Clock, Page, PageRequest, ProjectId, Random, later};
-use onerun_store::{ExactFilter, IdempotencyRecord, KeyError, KeyView, ListKeys, Store, StoreError};
+use onerun_store::{
+    ExactFilter, IdempotencyRecord, KeyError, KeyLimits, KeyView, ListKeys, Store, StoreError,
+};
 
 use self::ends::Ends;
 
@@ -39,7 +41,7 @@ pub struct Keys {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    max_live: u32,
+    limits: KeyLimits,
     cache: Mutex<KeyCache>,
     ends: Ends,
     started: Instant,
@@ -201,13 +203,13 @@ impl Keys {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-        max_live: u32,
+        limits: KeyLimits,
     ) -> Self {
         Self {
             store,
             clock,
             random,
-            max_live,
+            limits,
             cache: Mutex::new(KeyCache::new(KEY_CACHE_TTL)),
             ends: Ends::default(),
             started: Instant::now(),

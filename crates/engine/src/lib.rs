@@ -51,7 +51,7 @@ use std::{future::Future, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use onerun_domain::{Clock, ModelName, Objective, Random, Redaction, SimulationModels};
-use onerun_store::Store;
+use onerun_store::{KeyLimits, Store};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -81,6 +81,8 @@ pub struct Settings {
     pub max_deliveries: u32,
     /// How many managed keys may be neither revoked nor expired.
     pub max_live_keys: u32,
+    /// How many of them may be of one family, if a managed key adds one.
+    pub max_family_keys: u32,
 }
 
 impl Default for Settings {
@@ -93,6 +95,7 @@ impl Default for Settings {
             retention: None,
             max_deliveries: job_runner::MAX_DELIVERIES,
             max_live_keys: 10_000,
+            max_family_keys: 1_000,
         }
     }
 }
@@ -134,8 +137,8 @@ impl Engine {
     /// Creates an engine with an empty rubric cache.
     pub fn new(parts: EngineParts) -> Self {
         let EngineParts { store, models, clock, random, redaction, settings } = parts;
-        let keys =
-            Keys::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&random), settings.max_live_keys);
+        let limits = KeyLimits { all: settings.max_live_keys, family: settings.max_family_keys };
+        let keys = Keys::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&random), limits);
         Self {
             store,
             models,

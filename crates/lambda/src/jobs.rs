@@ -1,18 +1,22 @@
 //! The functions of background work: jobs that the queue delivers, and the tick.
 //!
-//! A message contains only the id of a job; the job is in the table. So a late, repeated or
-//! reordered message finds the job completed or claimed. The table schedules the retry of a failed
-//! job, and the [`tick`](Tick::run) sends its message again when it is due. So only one function runs
-//! jobs and needs models. A message returns to the queue, and finally to the dead-letter queue, only
-//! if it has no job id or if the store did not record the job's outcome.
+//! A message contains only the id of a job and its partition; the job is in the table. So a late,
+//! repeated or reordered message finds the job completed or claimed. The table schedules the retry of
+//! a failed job, and the [`tick`](Tick::run) sends its message again when it is due. So only one
+//! function runs jobs and needs models. A message returns to the queue, and finally to the dead-letter
+//! queue, only if it has no job id or if the store did not answer.
+//!
+//! A buried job has a message, too, and its delivery logs one line, which is the metric of the alarm.
+//! The attempt that buries a job cannot do that, because its function may end between the write and
+//! the line.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Context, LambdaEvent};
-use onerun_domain::{JobId, later};
-use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome};
+use onerun_domain::{JobId, later, wire_time};
+use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JOB_TARGET, JobOutcome};
 use onerun_store::{StoreError, with_causes};
 use onerun_store_dynamodb::DynamoDbStore;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -37,6 +41,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1
 
 /// The longest accepted job id, well above the length of real ones.
 const MAX_ID: usize = 200;
+
+/// The partition of buried jobs.
+const BURIED: &str = "dead-jobs";
 
 /// A batch of queue messages: the members that are used.
 #[derive(Debug, Deserialize)]
@@ -66,9 +73,10 @@ struct BatchItemFailure {
     item_identifier: String,
 }
 
-/// Runs jobs.
+/// Runs jobs, and reports buried ones.
 pub(crate) struct Jobs {
     engine: Engine,
+    store: DynamoDbStore,
     models: Arc<dyn FunctionModels>,
 }
 
@@ -90,10 +98,10 @@ enum MessageError {
 }
 
 impl Jobs {
-    /// Reads the secret with the models' keys. The engine must have the same models.
-    pub(crate) async fn start(engine: Engine, models: Arc<dyn FunctionModels>) -> Self {
+    /// Reads the secret with the models' keys. The engine must have the same models, and be over the same store.
+    pub(crate) async fn start(engine: Engine, store: DynamoDbStore, models: Arc<dyn FunctionModels>) -> Self {
         models.refresh().await;
-        Self { engine, models }
+        Self { engine, store, models }
     }
 
     /// Runs the jobs of a batch. Returns the messages that the queue must deliver again.
@@ -114,7 +122,10 @@ impl Jobs {
     }
 
     async fn deliver(&self, body: &str, end: Timestamp) -> Result<(), MessageError> {
-        let id = job_id(body).ok_or(MessageError::Malformed)?;
+        let JobMessage { id, is_buried } = job_message(body).ok_or(MessageError::Malformed)?;
+        if is_buried {
+            return Ok(self.report(&id).await?);
+        }
         let mut pauses = PAUSES.into_iter();
         while let Some(left) = self.time_left(end) {
             let now = self.engine.now();
@@ -129,6 +140,25 @@ impl Jobs {
             let Some(pause) = pauses.next() else { break };
             sleep(pause).await;
         }
+        Ok(())
+    }
+
+    /// Logs a buried job. A repeated message logs it again.
+    async fn report(&self, id: &JobId) -> Result<(), StoreError> {
+        let Some(dead) = self.store.dead_job(id).await? else {
+            let reason = "unknown: it was deleted with its simulation";
+            tracing::error!(target: JOB_TARGET, job = %id, reason, "buried job");
+            return Ok(());
+        };
+        tracing::error!(
+            target: JOB_TARGET,
+            job = %id,
+            work = dead.job.work.name(),
+            project_id = dead.job.project_id.as_str(),
+            reason = dead.reason,
+            buried_at = wire_time(dead.buried_at),
+            "buried job"
+        );
         Ok(())
     }
 
@@ -164,12 +194,19 @@ fn end(context: &Context) -> Timestamp {
     deadline.and_then(|deadline| deadline.checked_sub(reserve).ok()).unwrap_or(Timestamp::MIN)
 }
 
-/// The job id of a message. The pipe writes messages as `{"job_id": "…"}`.
-fn job_id(body: &str) -> Option<JobId> {
-    let call: Map<String, Value> = serde_json::from_str(body).ok()?;
-    let id = call.get("job_id")?.as_str()?;
+/// A message that the pipe has written.
+struct JobMessage {
+    id: JobId,
+    is_buried: bool,
+}
+
+/// Reads `{"job_id": "…", "partition": "…"}`. A message without a partition is about a job that waits.
+fn job_message(body: &str) -> Option<JobMessage> {
+    let message: Map<String, Value> = serde_json::from_str(body).ok()?;
+    let id = message.get("job_id")?.as_str()?;
     let is_valid = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    is_valid.then(|| JobId::restore(id.to_owned()))
+    let is_buried = message.get("partition").is_some_and(|partition| partition == BURIED);
+    is_valid.then(|| JobMessage { id: JobId::restore(id.to_owned()), is_buried })
 }
 
 #[cfg(test)]
@@ -178,11 +215,17 @@ mod tests {
 
     #[test]
     fn message_without_a_valid_job_id_is_malformed() {
-        let id = |body: &str| job_id(body).map(|id| id.to_string());
-        assert_eq!(
-            id(r#"{"job_id":"start_simulation:abc","more":1}"#).as_deref(),
-            Some("start_simulation:abc")
-        );
+        let read = |body: &str| job_message(body).map(|message| (message.id.to_string(), message.is_buried));
+        for (more, is_buried) in [
+            (r#""more":1"#, false),
+            (r#""partition":"jobs#start_simulation:abc""#, false),
+            (r#""partition":"dead-jobs#list""#, false),
+            (r#""partition":["dead-jobs"]"#, false),
+            (r#""partition":"dead-jobs""#, true),
+        ] {
+            let body = format!(r#"{{"job_id":"start_simulation:abc",{more}}}"#);
+            assert_eq!(read(&body), Some(("start_simulation:abc".to_owned(), is_buried)), "{body}");
+        }
         let long = format!(r#"{{"job_id":"{}"}}"#, "a".repeat(201));
         for body in [
             "",
@@ -193,9 +236,10 @@ mod tests {
             r#"{"job_id":1}"#,
             r#"{"job_id":""}"#,
             r#"{"job_id":"a b"}"#,
+            r#"{"partition":"dead-jobs"}"#,
             &long,
         ] {
-            assert_eq!(id(body), None, "{body}");
+            assert_eq!(read(body), None, "{body}");
         }
     }
 

@@ -84,7 +84,7 @@ async fn answer(
     }
 }
 
-/// Runs the jobs that the queue delivers.
+/// Runs the jobs that the queue delivers, and reports the buried ones.
 pub fn run_jobs() -> ExitCode {
     start(async |mut variables| {
         let config = EngineConfig::read(&mut variables);
@@ -93,7 +93,7 @@ pub fn run_jobs() -> ExitCode {
         let aws = Aws::new(config.aws.clone());
         let models = callable(&aws, models);
         let engine = engine(&aws, &config, Arc::clone(&models));
-        let jobs = &Jobs::start(engine, models).await;
+        let jobs = &Jobs::start(engine, aws.store(&config.table, config.job_shards), models).await;
         let run = |event| async { Ok::<_, EventError>(jobs.run(event).await) };
         lambda_runtime::run(service_fn(run)).await
     })

@@ -32,8 +32,8 @@ use onerun_domain::{
     SimulationStatus, Target, TurnClaim, TurnToken, Work, Zone,
 };
 use onerun_store::{
-    ConversationChange, ConversationView, MonitorChange, NewBatch, NewKey, NewMonitorRun, ProjectStore,
-    SimulationChange, SimulationView, Store,
+    ConversationChange, ConversationView, KeyLimits, MonitorChange, NewBatch, NewKey, NewMonitorRun,
+    ProjectStore, SimulationChange, SimulationView, Store,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local};
 
@@ -66,6 +66,7 @@ async fn main() -> Result {
     let expired = project.simulation("simulationToExpire", SimulationStatus::InProgress)?;
     let ago = Timestamp::now() - SignedDuration::from_hours(1);
     project.insert(Simulation { expires_at: ago, ..expired }).await?;
+    bury(&*store, project.agent.project_id.clone()).await?;
 
     // One simulation in each status, for tests with the SDK.
     let project = SeedProject::open(&*store, "projectOfSdk", "Read by the SDK").await?;
@@ -76,6 +77,14 @@ async fn main() -> Result {
     {
         println!("{}", serde_json::to_string(&keys(&*store).await?)?);
     }
+    Ok(())
+}
+
+/// A buried job.
+async fn bury(store: &dyn Store, project: ProjectId) -> Result {
+    let job = Job::new(project, Work::StartSimulation { simulation: long("simulationToBury")? });
+    store.enqueue(vec![job.clone()]).await?;
+    store.bury_job(&job.id, "no model answered", Timestamp::now()).await?;
     Ok(())
 }
 
@@ -163,7 +172,7 @@ async fn insert_key(
         },
         details: BTreeMap::new(),
     };
-    let new = NewKey { record, event, call: None, max_live: u32::MAX };
+    let new = NewKey { record, event, call: None, limits: KeyLimits::NONE };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await?;
     Ok(key.expose().to_owned())
 }

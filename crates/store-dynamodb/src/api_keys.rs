@@ -32,6 +32,8 @@ const COUNT: &str = "count of requests";
 
 /// The end of a key, in its entry.
 const END: &str = "end";
+/// The family of a key, in its entry.
+const FAMILY: &str = "family";
 /// When the usage was last written, in microseconds.
 const WRITTEN: &str = "written";
 /// The number of requests.
@@ -111,6 +113,7 @@ fn put_entry(record: &KeyRecord) -> Write {
     let text = format!("{}#{}", keys::time(record.created_at), record.id);
     entry(WHAT, keys::KEYS, Index::Made, &text, record.id.as_str())
         .set(END, item::text(over_at(record)))
+        .set(FAMILY, item::text(record.family.as_str()))
         .set_some(EXPIRES, removed_at(record))
 }
 
@@ -124,14 +127,19 @@ fn removed_at(record: &KeyRecord) -> Option<AttributeValue> {
     record.over_at().map(|end| item::number(later(end, KEY_RETENTION).as_second()))
 }
 
-/// The number of live keys, up to the bound.
-pub(crate) async fn live(database: &Database, bound: LiveKeys) -> Result<u64, StoreError> {
+/// Refuses another key if the live keys have reached a bound. One query counts all and those of the family.
+pub(crate) async fn refuse_too_many(database: &Database, bound: &LiveKeys) -> Result<(), KeyError> {
     let query = Query::new(WHAT, keys::KEYS)
         .by(Index::Made, Direction::Descending)
         .above(END, keys::time(bound.now))
+        .with(FAMILY)
         .limit(usize::try_from(bound.limit()).unwrap_or(usize::MAX));
-    let found = database.query(&query).await?.len();
-    Ok(u64::try_from(found).unwrap_or(u64::MAX))
+    let live = database.query(&query).await?;
+    let mut in_family = 0;
+    for entry in &live {
+        in_family += u64::from(entry.optional_text(FAMILY)? == Some(bound.family.as_str()));
+    }
+    Ok(bound.check(u64::try_from(live.len()).unwrap_or(u64::MAX), in_family)?)
 }
 
 pub(crate) async fn get(database: &Database, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {

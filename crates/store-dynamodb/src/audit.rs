@@ -55,8 +55,8 @@ pub(crate) async fn write(
 ) -> Result<Written, KeyError> {
     loop {
         let head = head(database).await?;
-        if let Some(bound) = bound {
-            bound.check(api_keys::live(database, bound).await?)?;
+        if let Some(bound) = &bound {
+            api_keys::refuse_too_many(database, bound).await?;
         }
         let entry = event.clone().seal(head.as_ref().map(|head| &head.newest));
         let months = with_entry(head.as_ref().map_or(&[], |head| &head.months), &entry);

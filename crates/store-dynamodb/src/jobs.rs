@@ -402,6 +402,11 @@ pub(crate) async fn delete_dead(database: &Database, simulation: &str) -> Result
     Ok(())
 }
 
+/// One buried job.
+pub(crate) async fn dead_one(database: &Database, id: &JobId) -> Result<Option<DeadJob>, StoreError> {
+    database.get(DEAD, &Key::dead_job(id)).await?.as_ref().map(record::dead_job).transpose()
+}
+
 /// Buried jobs, newest first. A job that is buried again meanwhile moves to the head of the list.
 pub(crate) async fn dead(database: &Database, page: &PageRequest) -> Result<Page<DeadJob>, StoreError> {
     let query = Query::new(DEAD, keys::DEAD_JOB_LIST).by(Index::Made, Direction::Descending);

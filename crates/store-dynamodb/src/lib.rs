@@ -151,6 +151,7 @@
 //! | `bury_job` | `BatchGetItem`; transaction of the job, the dead job and its entry |
 //! | `next_job_due` | one `Query` of `by-due` a shard, a thousand entries at most |
 //! | `dead_jobs` | `Query` of entries, then `BatchGetItem` of 51 rows at a time |
+//! | `dead_job` | `GetItem` |
 //! | `insert_monitor` | one transaction with the entries, if the id is new |
 //! | `monitor`, `monitor_run` | `GetItem` |
 //! | `monitors`, `monitor_runs` | `Query` of entries, then `BatchGetItem` of 51 rows at a time |
@@ -255,8 +256,9 @@
 //! # Jobs on a stream
 //!
 //! A new job is an item inserted under a `pk` that begins with `jobs#`. A job that is to run again is
-//! modified, and its `due` begins with `0#` again. A filter of the table's stream needs no more
-//! than these.
+//! modified, and its `due` begins with `0#` again. A buried job is inserted or modified under the `pk`
+//! `dead-jobs`. A filter of the table's stream needs no more than these, so one reader of the stream is
+//! sufficient.
 
 mod api_keys;
 mod audit;

@@ -75,6 +75,8 @@ pub(crate) struct Query {
     filters: Vec<(&'static str, &'static str, String)>,
     /// An attribute and its accepted values.
     one_of: Option<(&'static str, Vec<String>)>,
+    /// An attribute of entries that is read beside their keys and rows.
+    with: Option<&'static str>,
     /// How many rows it returns at most.
     pub(crate) want: usize,
 }
@@ -92,7 +94,7 @@ pub(crate) struct Entry {
 /// The rows or the number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// Items, or of entries their keys and rows.
+    /// Items, or of entries their keys and rows, and the attribute that the query is [with](Query::with).
     Items,
     Count,
 }
@@ -108,6 +110,7 @@ impl Query {
             direction: Direction::Ascending,
             filters: Vec::new(),
             one_of: None,
+            with: None,
             want: usize::MAX,
         }
     }
@@ -160,6 +163,12 @@ impl Query {
     /// Only items of which an attribute has all these values.
     pub(crate) fn having(self, attribute: &'static str, values: Vec<String>) -> Self {
         values.into_iter().fold(self, |query, value| query.containing(attribute, Some(value)))
+    }
+
+    /// Entries with this attribute of theirs.
+    pub(crate) fn with(mut self, attribute: &'static str) -> Self {
+        self.with = Some(attribute);
+        self
     }
 
     pub(crate) fn directed(mut self, direction: Direction) -> Self {
@@ -245,10 +254,13 @@ impl Query {
         } else if self.index.is_some() {
             request = request
                 .select(Select::SpecificAttributes)
-                .projection_expression("#a, #b, #c")
+                .projection_expression(if self.with.is_some() { "#a, #b, #c, #d" } else { "#a, #b, #c" })
                 .expression_attribute_names("#a", PARTITION)
                 .expression_attribute_names("#b", SORT)
                 .expression_attribute_names("#c", if is_due { DUE } else { ROW });
+            if let Some(attribute) = self.with {
+                request = request.expression_attribute_names("#d", attribute);
+            }
         }
         let prefix = self.prefix();
         match &self.range {

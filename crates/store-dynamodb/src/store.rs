@@ -73,6 +73,11 @@ impl DynamoDbStore {
         jobs::send_again(&self.database, sent_before, now).await
     }
 
+    /// The buried job with an id. `None` if it has expired or was deleted with its simulation.
+    pub async fn dead_job(&self, id: &JobId) -> Result<Option<DeadJob>, StoreError> {
+        jobs::dead_one(&self.database, id).await
+    }
+
     async fn is_known(&self, id: &ProjectId) -> Result<bool, StoreError> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known().contains(id) {

@@ -10,8 +10,8 @@ use onerun_auth::{
 };
 use onerun_domain::{Direction, Limit, Metadata, Name, PageRequest};
 use onerun_store::{
-    AuditPage, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyStore, ListKeys, NewKey,
-    Store, StoreError,
+    AuditPage, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyLimits, KeyStore,
+    ListKeys, NewKey, Store, StoreError,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
 
@@ -63,13 +63,13 @@ fn key(number: u8) -> NewKey {
         response: "{}".into(),
         created_at: now(),
     };
-    NewKey { record, event, call: Some(call), max_live: u32::MAX }
+    NewKey { record, event, call: Some(call), limits: KeyLimits::NONE }
 }
 
 /// The same, created at another time.
 fn key_at(at: &str, number: u8) -> NewKey {
-    let NewKey { record, event, call, max_live } = key(number);
-    NewKey { record, event: AuditEvent { at: at.into(), ..event }, call, max_live }
+    let NewKey { record, event, call, limits } = key(number);
+    NewKey { record, event: AuditEvent { at: at.into(), ..event }, call, limits }
 }
 
 /// A store that holds keys 1 to 3.

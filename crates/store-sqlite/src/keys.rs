@@ -27,7 +27,7 @@ pub(crate) fn insert(
     mut decide: DecideNewKey,
 ) -> Result<NewKey, KeyError> {
     let new = decide(caller_record(connection, caller)?)?;
-    refuse_too_many(connection, LiveKeys::with_new(&new))?;
+    refuse_too_many(connection, &LiveKeys::with_new(&new))?;
     insert_record(connection, &new.record)?;
     idempotency::insert(connection, new.call.as_ref())?;
     audit::append(connection, new.event.clone())?;
@@ -101,7 +101,7 @@ pub(crate) fn change(
     let Some(before) = get(connection, id)? else { return Ok(None) };
     let change = decide(before, caller_record(connection, caller)?)?;
     if let Some(bound) = LiveKeys::with_change(&change) {
-        refuse_too_many(connection, bound)?;
+        refuse_too_many(connection, &bound)?;
     }
     match &change {
         KeyChange::None(_) => {}
@@ -150,12 +150,17 @@ pub(crate) fn add_use(
     Ok(true)
 }
 
-fn refuse_too_many(connection: &Connection, bound: LiveKeys) -> Result<(), KeyError> {
-    let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM keys WHERE over_at > ?1 LIMIT ?2)";
-    let live = sql::one(connection, WHAT, sql, params![micros(bound.now), bound.limit()], |columns| {
-        columns.number()
-    })?;
-    Ok(bound.check(live.unwrap_or(0))?)
+fn refuse_too_many(connection: &Connection, bound: &LiveKeys) -> Result<(), KeyError> {
+    let live = sql::one(
+        connection,
+        WHAT,
+        "SELECT COUNT(*), COUNT(*) FILTER (WHERE family = ?3)
+         FROM (SELECT family FROM keys WHERE over_at > ?1 LIMIT ?2)",
+        params![micros(bound.now), bound.limit(), bound.family.as_str()],
+        |columns| Ok((columns.number()?, columns.number()?)),
+    )?;
+    let (all, in_family) = live.unwrap_or((0, 0));
+    Ok(bound.check(all, in_family)?)
 }
 
 /// Whether any ended key has expired.
@@ -185,8 +190,14 @@ fn insert_record(connection: &Connection, record: &KeyRecord) -> Result<(), Stor
     sql::execute(
         connection,
         WHAT,
-        "INSERT INTO keys (id, created_at, over_at, body) VALUES (?1, ?2, ?3, ?4)",
-        params![record.id.as_str(), micros(record.created_at), over_at(record), key_body(record)],
+        "INSERT INTO keys (id, family, created_at, over_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            record.id.as_str(),
+            record.family.as_str(),
+            micros(record.created_at),
+            over_at(record),
+            key_body(record)
+        ],
     )?;
     Ok(())
 }

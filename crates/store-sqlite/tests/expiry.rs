@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{Actor, AuditEvent, Grant, KeyId, KeyRecord, KeyUse, ManagedKey, NewKeySpec};
 use onerun_domain::{Direction, Job, JobKind, Limit, Metadata, Name, PageRequest, Work};
-use onerun_store::{ChangeKey, KeyChange, KeyStore, NewKey, Store};
+use onerun_store::{ChangeKey, KeyChange, KeyLimits, KeyStore, NewKey, Store};
 use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 
@@ -56,7 +56,7 @@ async fn add_key(store: &SqliteStore, seed: u8, expires_at: Option<Timestamp>, n
     let root = KeyId::restore("root").unwrap();
     let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), spec, root, now);
     let id = record.id.clone();
-    let new = NewKey { event: event("create_key", &id, now), record, call: None, max_live: u32::MAX };
+    let new = NewKey { event: event("create_key", &id, now), record, call: None, limits: KeyLimits::NONE };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await.unwrap();
     let uses = KeyUse { last_at: now, scopes: [].into_iter().collect(), since_replaced: 0 };
     assert!(store.add_key_use(&id, &uses, now).await.unwrap());

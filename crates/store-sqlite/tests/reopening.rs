@@ -19,8 +19,8 @@ use onerun_domain::{
 };
 use onerun_store::{
     ChangeKey, ConversationChange, ConversationView, ExactFilter, IdempotencyId, IdempotencyRecord,
-    IdempotencyScope, KeyChange, KeyStore, ListKeys, NewKey, ProjectStore, Store, StoreError, StoredReply,
-    StoredTurn,
+    IdempotencyScope, KeyChange, KeyLimits, KeyStore, ListKeys, NewKey, ProjectStore, Store, StoreError,
+    StoredReply, StoredTurn,
 };
 use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -350,7 +350,7 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
         record: record.clone(),
         event: event("create_key"),
         call: Some(call.clone()),
-        max_live: u32::MAX,
+        limits: KeyLimits::NONE,
     };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await.unwrap();
     let scopes = [Scope::AgentsRead].into_iter().collect();

@@ -217,6 +217,10 @@ macro_rules! contract {
                 ended_key_makes_room_for_another
                 rotation_needs_room_unless_it_ends_the_old_key
                 concurrent_keys_stay_within_the_limit
+                key_over_the_limit_of_its_family_is_refused
+                ended_key_makes_room_in_its_family
+                rotated_key_counts_in_the_family_of_its_caller
+                concurrent_keys_stay_within_the_limit_of_a_family
             }
             keys {
                 key_is_read_as_added

@@ -38,6 +38,7 @@ pub fn key_body(record: &KeyRecord) -> String {
         metadata: record.metadata.as_map().clone(),
         created_at: record.created_at.as_microsecond(),
         created_by: record.created_by.to_string(),
+        family: Some(record.family.to_string()),
         updated_at: record.updated_at.as_microsecond(),
         disabled_at: record.disabled_at.map(Timestamp::as_microsecond),
         revoked_at: record.revoked_at.map(Timestamp::as_microsecond),
@@ -76,8 +77,11 @@ pub fn read_key(body: &str) -> Result<KeyRecord, StoreError> {
             overlap_ends_at: time(KEY, replaced.overlap_ends_at)?,
         })
     });
+    let id = key_id(KEY, &body.id)?;
+    // Release 0.1 knew no families.
+    let family = body.family.map_or_else(|| Ok(id.clone()), |family| key_id(KEY, &family));
     Ok(KeyRecord {
-        id: key_id(KEY, &body.id)?,
+        id,
         name: Name::parse(body.name).map_err(|error| corrupt(KEY, error))?,
         digest: digest(&body.digest)?,
         grant: Grant {
@@ -91,6 +95,7 @@ pub fn read_key(body: &str) -> Result<KeyRecord, StoreError> {
         metadata: Metadata::parse(body.metadata).map_err(|error| corrupt(KEY, error))?,
         created_at: time(KEY, body.created_at)?,
         created_by: key_id(KEY, &body.created_by)?,
+        family: family?,
         updated_at: time(KEY, body.updated_at)?,
         disabled_at: body.disabled_at.map(|at| time(KEY, at)).transpose()?,
         revoked_at: body.revoked_at.map(|at| time(KEY, at)).transpose()?,
@@ -171,6 +176,7 @@ struct KeyBody {
     metadata: Map<String, Value>,
     created_at: i64,
     created_by: String,
+    family: Option<String>,
     updated_at: i64,
     disabled_at: Option<i64>,
     revoked_at: Option<i64>,
@@ -265,7 +271,8 @@ mod tests {
             "scopes": ["agents:read"], "all_projects": false, "project_ids": ["project00001"],
             "any_address": false, "blocks": ["10.0.0.0/8"], "rate_limit": [100, 60],
             "expires_at": 3, "not_before": 2, "metadata": {"a": "b"},
-            "created_at": 1, "created_by": "root", "updated_at": 1, "disabled_at": 1, "revoked_at": 1,
+            "created_at": 1, "created_by": "root", "family": "DAECAwQFBgcI", "updated_at": 1, "disabled_at": 1,
+            "revoked_at": 1,
             "replaces": "BAECAwQFBgcI",
             "replaced": {"by": "CAECAwQFBgcI", "at": 1, "overlap_ends_at": 2}, "revision": 4,
         })
@@ -307,6 +314,12 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_release_0_1_begins_a_family() {
+        let record = read_key(&with(key(), "/family", None)).unwrap();
+        assert_eq!(record.family, record.id);
+    }
+
+    #[test]
     fn a_key_that_cannot_be_is_corrupt_and_not_shown() {
         let all = [
             "/id",
@@ -323,6 +336,7 @@ mod tests {
             "/metadata",
             "/created_at",
             "/created_by",
+            "/family",
             "/updated_at",
             "/disabled_at",
             "/revoked_at",

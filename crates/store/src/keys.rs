@@ -20,7 +20,7 @@ pub struct NewKey {
     /// The idempotency record of the request, if it has an `Idempotency-Key`.
     pub call: Option<IdempotencyRecord>,
     /// How many keys may be live, including this one.
-    pub max_live: u32,
+    pub limits: KeyLimits,
 }
 
 /// The outcome of a decision about a key.
@@ -46,45 +46,73 @@ pub enum KeyChange {
         /// The idempotency record of the request, if it has an `Idempotency-Key`.
         call: Option<IdempotencyRecord>,
         /// How many keys may be live, including the new one.
-        max_live: u32,
+        limits: KeyLimits,
     },
 }
 
 /// The retention time of a key after its end. Its changes stay in the audit trail.
 pub const KEY_RETENTION: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// The bound on live keys, for a write that adds one. A key is live if it is neither revoked nor
-/// expired.
-#[derive(Clone, Copy, Debug)]
+/// How many keys may be live. A key is live if it is neither revoked nor expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// All keys of the deployment.
+    pub all: u32,
+    /// The keys of one [family](KeyRecord::family), when a managed key adds one. The root key may add more.
+    pub family: u32,
+}
+
+impl KeyLimits {
+    /// No limits.
+    pub const NONE: Self = Self { all: u32::MAX, family: u32::MAX };
+}
+
+/// The bounds on live keys, for a write that adds one.
+#[derive(Clone, Debug)]
 pub struct LiveKeys {
-    max: u32,
+    limits: KeyLimits,
+    is_added_by_root: bool,
+    /// The family of the new key.
+    pub family: KeyId,
     /// The time for which expiry is checked.
     pub now: Timestamp,
 }
 
 impl LiveKeys {
-    /// The bound for a new key.
+    /// The bounds for a new key.
     pub fn with_new(new: &NewKey) -> Self {
-        Self { max: new.max_live, now: new.record.created_at }
+        Self::with(&new.record, new.limits)
     }
 
-    /// The bound for a change. `None` if the change adds no live key: no change, or a replacement
+    fn with(new: &KeyRecord, limits: KeyLimits) -> Self {
+        let is_added_by_root = new.created_by.is_root();
+        Self { limits, is_added_by_root, family: new.family.clone(), now: new.created_at }
+    }
+
+    /// The bounds for a change. `None` if the change adds no live key: no change, or a replacement
     /// that ends the old key at once.
     pub fn with_change(change: &KeyChange) -> Option<Self> {
-        let KeyChange::Rotation { record, new, max_live, .. } = change else { return None };
-        let now = new.created_at;
-        let goes_on = record.over_at().is_none_or(|end| end > now);
-        goes_on.then_some(Self { max: *max_live, now })
+        let KeyChange::Rotation { record, new, limits, .. } = change else { return None };
+        let goes_on = record.over_at().is_none_or(|end| end > new.created_at);
+        goes_on.then(|| Self::with(new, *limits))
     }
 
     /// How many keys need to be counted at most.
-    pub fn limit(self) -> u32 {
-        self.max
+    pub fn limit(&self) -> u32 {
+        self.limits.all
     }
 
-    /// Refuses another key if `live` keys have reached the bound.
-    pub fn check(self, live: u64) -> Result<(), KeyChangeError> {
-        if live < u64::from(self.max) { Ok(()) } else { Err(KeyChangeError::TooManyKeys { limit: self.max }) }
+    /// Refuses another key if the live keys have reached a bound: `all` of them, or those of the
+    /// [family](Self::family). If `all` has reached [`limit`](Self::limit), `in_family` may be incomplete.
+    pub fn check(&self, all: u64, in_family: u64) -> Result<(), KeyChangeError> {
+        let KeyLimits { all: limit, family: family_limit } = self.limits;
+        if all >= u64::from(limit) {
+            return Err(KeyChangeError::TooManyKeys { limit });
+        }
+        if !self.is_added_by_root && in_family >= u64::from(family_limit) {
+            return Err(KeyChangeError::TooManyKeysOfFamily { limit: family_limit });
+        }
+        Ok(())
     }
 }
 
@@ -182,8 +210,8 @@ pub struct AuditPage {
 pub trait KeyStore: Send + Sync {
     /// Adds a key, and returns what was written. The decision reads the caller's record, and the
     /// key is written only if that record has not changed, so a caller that has just been revoked
-    /// creates no key. It is not written either if more than `max_live` keys would be live, even if
-    /// others add keys concurrently.
+    /// creates no key. It is not written either if more keys would be live than its limits allow, even
+    /// if others add keys concurrently.
     ///
     /// # Errors
     ///

@@ -40,8 +40,8 @@ pub use imports::{ImportStore, NewImportedSimulation};
 pub use jobs::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, Overdue};
 pub use key_body::{audit_body, key_body, read_audit, read_key, read_usage, usage_body};
 pub use keys::{
-    AuditPage, ChangeKey, DecideKey, DecideNewKey, DecideUnasked, KEY_RETENTION, KeyChange, KeyStore,
-    KeyView, ListKeys, LiveKeys, NewKey,
+    AuditPage, ChangeKey, DecideKey, DecideNewKey, DecideUnasked, KEY_RETENTION, KeyChange, KeyLimits,
+    KeyStore, KeyView, ListKeys, LiveKeys, NewKey,
 };
 pub use monitors::{MonitorChange, MonitorStore, NewMonitorRun};
 pub use page::{MAX_PAGE_BYTES, PageBuilder, position, read_position};

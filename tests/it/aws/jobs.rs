@@ -161,10 +161,10 @@ async fn poison_message_ends_in_the_dead_letter_queue() {
     for body in &sent {
         cloud.job_queue.send(body, 0).await;
     }
-    cloud.run_pipes().await;
+    cloud.run_pipe().await;
     eventually_within(Duration::from_mins(2), "dead letters", || async {
         cloud.job_queue.poll(run_jobs, 5).await;
-        cloud.run_pipes().await;
+        cloud.run_pipe().await;
         let (left, dead) = (cloud.job_queue.depth().await, cloud.dead_letters.depth().await);
         let is_over = left == 0 && dead == u64::try_from(sent.len()).unwrap();
         if is_over { Ok(()) } else { Err(format!("{left} in the queue, {dead} dead letters")) }
@@ -187,26 +187,96 @@ async fn poison_message_ends_in_the_dead_letter_queue() {
 }
 
 #[tokio::test]
-async fn buried_job_is_a_dead_letter_with_its_reason() {
+async fn buried_job_is_reported_with_its_reason() {
     let cloud = Cloud::start().await;
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;
+    let run_jobs = cloud.function("run_jobs");
 
-    // As if the job had killed its process at every delivery.
+    let (job, message) = last_attempt(&cloud).await;
+    let answer = run_jobs.run(&sqs_event(&[&message], 1)).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    assert_eq!(project.status(&simulation).await, "failed", "no job waits for it");
+    assert_eq!(buried_jobs(&cloud), Vec::<Value>::new(), "the attempt reports nothing");
+
+    cloud.run_pipe().await;
+    assert_eq!(cloud.job_queue.depth().await, 2, "the burial, and the job that stops conversations");
+    while cloud.job_queue.poll(run_jobs, 10).await > 0 {}
+    let reported = buried_jobs(&cloud);
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    let line = &reported[0];
+    assert_eq!((&line["job"], &line["level"]), (&job, &json!("ERROR")), "{line}");
+    assert_eq!(
+        (&line["work"], &line["project_id"]),
+        (&json!("start_simulation"), &json!(project.id)),
+        "{line}"
+    );
+    assert_eq!(line["reason"], CLAIMED_TOO_OFTEN, "{line}");
+    // The alarm counts this metric.
+    assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"], "JobsBuried", "{line}");
+    assert_eq!((&line["JobsBuried"], &line["stack"]), (&json!(1), &json!("onerun-test")), "{line}");
+    // Only what could not be processed is a dead letter.
+    assert_eq!((cloud.job_queue.depth().await, cloud.dead_letters.depth().await), (0, 0));
+}
+
+#[tokio::test]
+async fn buried_job_is_reported_whenever_functions_are_killed() {
+    let cloud = Cloud::start().await;
+    let project = SdkProject::open(cloud.client().await).await;
+    project.simulate(FOUR).await;
+    let run_jobs = cloud.function("run_jobs");
+
+    // The first write fails the simulation, the next one buries the job, and no line about it is written.
+    let (job, message) = last_attempt(&cloud).await;
+    for _write in 0..2 {
+        assert_eq!(cloud.items("dead-jobs").await, Vec::<Value>::new());
+        assert!(kill_in_the_middle(&cloud, &message, When::After).await);
+        let_hidden_jobs_show(&cloud).await;
+    }
+    assert_eq!(cloud.items("dead-jobs").await.len(), 1);
+    assert!(!run_jobs.final_log().contains(CLAIMED_TOO_OFTEN), "the attempt has told nobody");
+
+    // The function that reads the buried job dies, too.
+    let is_about_it = |message: &String| message.contains(r#""dead-jobs""#);
+    let messages: Vec<String> = cloud.job_messages().await.into_iter().filter(is_about_it).collect();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(kill_at(&cloud, "GetItem", &messages[0], When::After).await);
+    assert_eq!(buried_jobs(&cloud), Vec::<Value>::new());
+    run_jobs.run(&sqs_event(&[&messages[0]], 2)).await;
+    let reported = buried_jobs(&cloud);
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert_eq!((&reported[0]["job"], &reported[0]["reason"]), (&job, &json!(CLAIMED_TOO_OFTEN)));
+
+    // A message that cannot be processed, because the table does not answer, returns to the queue.
+    cloud.dynamodb.down();
+    let answer = run_jobs.run(&sqs_event(&[&messages[0]], 1)).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": message_id(0) }] }));
+    cloud.dynamodb.up().await;
+    // Its simulation was deleted meanwhile, and the job with it.
+    let deleted = r#"{"job_id": "start_simulation:AAAAAAAAAAAAAAAAAAAAA", "partition": "dead-jobs"}"#;
+    run_jobs.run(&sqs_event(&[deleted], 1)).await;
+    let reported = buried_jobs(&cloud);
+    assert_eq!(reported.len(), 2, "{reported:?}");
+    assert_eq!(reported[1]["job"], "start_simulation:AAAAAAAAAAAAAAAAAAAAA");
+    assert!(reported[1]["reason"].as_str().unwrap().contains("deleted"), "{reported:?}");
+}
+
+/// Why a job is buried that has killed its process at every delivery.
+const CLAIMED_TOO_OFTEN: &str = "it was claimed too often and never completed";
+
+/// Lets the next delivery of the only job be its last, as if it had killed its process at every delivery.
+/// Returns the job's id and its message.
+async fn last_attempt(cloud: &Cloud) -> (Value, String) {
     let job = cloud.jobs().await.remove(0);
     cloud.set_attributes(&job, &[("deliveries", json!({ "N": "100" }))]).await;
-    let message = cloud.job_messages().await.remove(0);
-    let answer = cloud.function("run_jobs").run(&sqs_event(&[&message], 1)).await;
-    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    (job["sk"]["S"].clone(), cloud.job_messages().await.remove(0))
+}
 
-    assert_eq!(project.status(&simulation).await, "failed", "no job waits for it");
-    cloud.run_pipes().await;
-    let letters = cloud.dead_letters.receive(10).await;
-    assert_eq!(letters.len(), 1, "{letters:?}");
-    let letter: Value = serde_json::from_str(letters[0]["Body"].as_str().unwrap()).unwrap();
-    assert_eq!(letter["job_id"], job["sk"]["S"], "{letter}");
-    let dead: Value = serde_json::from_str(letter["dead_job"].as_str().unwrap()).unwrap();
-    assert_eq!(dead["reason"], "it was claimed too often and never completed", "{dead}");
+/// The lines about buried jobs. Kills the function, so that none is unread.
+fn buried_jobs(cloud: &Cloud) -> Vec<Value> {
+    let run_jobs = cloud.function("run_jobs");
+    run_jobs.kill();
+    run_jobs.lines().into_iter().filter(|line| line["message"] == "buried job").collect()
 }
 
 /// Starts a conversation and ends it.
@@ -298,8 +368,13 @@ async fn survive(cloud: &Cloud, kills: &mut u32) {
 
 /// Delivers a message and kills the function at its first transaction; `false` if there was none.
 async fn kill_in_the_middle(cloud: &Cloud, message: &str, when: When) -> bool {
+    kill_at(cloud, "TransactWriteItems", message, when).await
+}
+
+/// Delivers a message and kills the function at its first call of an operation; `false` if there was none.
+async fn kill_at(cloud: &Cloud, operation: &'static str, message: &str, when: When) -> bool {
     let run_jobs = cloud.function("run_jobs");
-    let held = cloud.dynamodb.hold("TransactWriteItems", when);
+    let held = cloud.dynamodb.hold(operation, when);
     let event = sqs_event(&[message], 1);
     let invocation = run_jobs.invoke(&event);
     tokio::pin!(invocation);

@@ -56,6 +56,7 @@ fn every_operation_has_events_and_every_event_a_route() {
     for name in [
         "run_jobs.json",
         "run_jobs.duplicate.json",
+        "run_jobs.buried.json",
         "run_jobs.poison.json",
         "tick.json",
         "run_monitor.json",

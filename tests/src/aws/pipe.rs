@@ -1,4 +1,4 @@
-//! EventBridge pipes from the table's stream to a queue. The stream is read from DynamoDB, and the
+//! The EventBridge pipe from the table's stream to a queue. The stream is read from DynamoDB, and the
 //! template's filters and input template are applied as EventBridge applies them.
 
 use serde_json::{Value, json};

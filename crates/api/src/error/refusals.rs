@@ -46,6 +46,7 @@ pub(super) fn key_change_status(error: &KeyChangeError) -> (ErrorStatus, &'stati
         KeyChangeError::Disabled => (S::Conflict, "key_disabled"),
         KeyChangeError::Replaced { .. } => (S::Conflict, "key_replaced"),
         KeyChangeError::TooManyKeys { .. } => (S::Conflict, "too_many_keys"),
+        KeyChangeError::TooManyKeysOfFamily { .. } => (S::Conflict, "too_many_keys_of_family"),
         KeyChangeError::ExceedsOwnKey { .. } => (S::Forbidden, "exceeds_own_key"),
     }
 }

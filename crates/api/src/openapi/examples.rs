@@ -52,6 +52,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         KeyChangeError::Disabled,
         KeyChangeError::Replaced { by: replacement },
         KeyChangeError::TooManyKeys { limit: 10_000 },
+        KeyChangeError::TooManyKeysOfFamily { limit: 1_000 },
         KeyChangeError::ExceedsOwnKey {
             excess: vec![Excess::Scopes(ScopeSet::from_iter([Scope::ProjectsWrite])), Excess::Lifetime],
         },

@@ -72,11 +72,12 @@ impl Keys {
         }
         let event = event(actor, AuditAction::Create, &record.id, details, now);
         let call = record_request(&record);
-        let new = NewKey { record, event, call, max_live: self.max_live };
+        let new = NewKey { record, event, call, limits: self.limits };
         let caller_id = caller.record_id();
         let decide: DecideNewKey = Box::new(move |record| {
             caller.as_stored(record.as_ref(), now)?.authorize_grant(&new.record.grant)?;
-            Ok(new.clone())
+            let new = new.clone();
+            Ok(NewKey { record: new.record.in_family_of(record.as_ref()), ..new })
         });
         let created = self.store.insert_key(caller_id.as_ref(), decide).await?;
         Ok(CreatedKey { record: created.record, key: Arc::new(key) })

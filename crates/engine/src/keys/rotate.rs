@@ -35,7 +35,7 @@ impl Keys {
         let now = self.now();
         self.get(&caller.principal, id).await?;
         let key = Arc::new(self.generate());
-        let max_live = self.max_live;
+        let limits = self.limits;
         let actor = caller.origin.actor(caller.principal.key_id());
         let template = event(actor, AuditAction::Rotate, id, Details::new(), now);
         let (caller_id, new_key) = (caller.record_id(), Arc::clone(&key));
@@ -47,6 +47,7 @@ impl Keys {
             creator.authorize_grant(&Grant { expires_at, ..record.grant.clone() })?;
             let (record, new) =
                 record.rotate(&new_key, overlap, expires_at, creator.key_id().clone(), now)?;
+            let new = new.in_family_of(stored.as_ref());
             let mut details = details_of(&new);
             details.insert("new_key_id".to_owned(), new.id.to_string());
             if let Some(replaced) = &record.replaced {
@@ -54,7 +55,7 @@ impl Keys {
             }
             let event = AuditEvent { details, ..template.clone() };
             let call = record_request(&new);
-            Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call, max_live })
+            Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call, limits })
         });
         self.write_unwritten_ends_of(id).await?;
         let change = ChangeKey { caller: caller_id, is_ending: overlap.is_zero(), decide };

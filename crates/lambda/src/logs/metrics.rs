@@ -12,7 +12,7 @@
 //! | `ModelFailures` | Count | requests and jobs that failed because of the model | |
 //! | `Jobs` | Count | attempts of jobs | none, and `work` |
 //! | `JobFailures` | Count | failed attempts | |
-//! | `JobsBuried` | Count | buried jobs | |
+//! | `JobsBuried` | Count | buried jobs that were reported, at least once each | |
 
 use onerun_api::REQUEST_TARGET;
 use onerun_engine::JOB_TARGET;
@@ -84,13 +84,11 @@ pub(super) fn metrics(target: &str, members: &Map<String, Value>) -> Vec<Metric>
             if text("outcome") != Some("completed") {
                 metrics.push(Metric::count("JobFailures"));
             }
-            if text("outcome") == Some("buried") {
-                metrics.push(Metric::count("JobsBuried"));
-            }
             if members.get("model_failure") == Some(&Value::Bool(true)) {
                 metrics.push(Metric::count("ModelFailures"));
             }
         }
+        (JOB_TARGET, Some("buried job")) => metrics.push(Metric::count("JobsBuried")),
         _ => {}
     }
     metrics

@@ -87,10 +87,11 @@ fn failures_are_counted_by_cause() {
             "Jobs 1 by onerun-test",
             "Jobs 1 by onerun-test,judge_conversation",
             "JobFailures 1 by onerun-test",
-            "JobsBuried 1 by onerun-test",
             "ModelFailures 1 by onerun-test",
         ]
     );
+    let reported = line(JOB_TARGET, json!({"message": "buried job", "work": "judge_conversation"}));
+    assert_eq!(metrics_of(&reported), ["JobsBuried 1 by onerun-test"]);
     let completed =
         line(JOB_TARGET, json!({"message": "job", "work": "start_simulation", "outcome": "completed"}));
     assert_eq!(metrics_of(&completed), ["Jobs 1 by onerun-test", "Jobs 1 by onerun-test,start_simulation"]);

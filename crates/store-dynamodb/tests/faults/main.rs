@@ -20,7 +20,7 @@ use onerun_domain::{
     Direction, Job, JobKind, Limit, Metadata, Name, PageRequest, Project, ProjectId, SimulationId, Work,
 };
 use onerun_store::{
-    ChangeKey, ClaimedJob, KeyChange, KeyStore, NewKey, SortBy, Store, StoreError, with_causes,
+    ChangeKey, ClaimedJob, KeyChange, KeyLimits, KeyStore, NewKey, SortBy, Store, StoreError, with_causes,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
 use tokio::time::Instant;
@@ -284,7 +284,7 @@ fn key() -> NewKey {
     };
     let record =
         KeyRecord::new(&ManagedKey::generate(fill).unwrap(), spec, KeyId::restore("root").unwrap(), now());
-    NewKey { event: event("create_key", &record.id), record, call: None, max_live: u32::MAX }
+    NewKey { event: event("create_key", &record.id), record, call: None, limits: KeyLimits::NONE }
 }
 
 fn event(action: &str, key: &KeyId) -> AuditEvent {

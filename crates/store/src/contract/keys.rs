@@ -16,7 +16,7 @@ use super::fixture::{
 };
 use crate::{
     ChangeKey, DecideUnasked, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyChange,
-    KeyError, KeyView, ListKeys, NewKey, StoreError,
+    KeyError, KeyLimits, KeyView, ListKeys, NewKey, StoreError,
 };
 
 /// A decision about a key, and the event that it writes.
@@ -80,7 +80,7 @@ fn event(fixture: &Fixture, action: AuditAction, id: &KeyId) -> AuditEvent {
 
 fn adding(fixture: &Fixture, record: KeyRecord) -> NewKey {
     let event = event(fixture, AuditAction::Create, &record.id);
-    NewKey { record, event, call: None, max_live: u32::MAX }
+    NewKey { record, event, call: None, limits: KeyLimits::NONE }
 }
 
 /// A key with every scope.
@@ -147,7 +147,7 @@ pub(super) fn rotation(
             new: Box::new(new),
             event: written.clone(),
             call: call.clone(),
-            max_live: u32::MAX,
+            limits: KeyLimits::NONE,
         })
     });
     (event, decide)
@@ -262,6 +262,7 @@ pub async fn key_is_read_as_added(fixture: &Fixture) {
             not_before: Some(fixture.now()),
             metadata: metadata(r#"{"team": "checkout", "nested": {"a": [1, 2.5, null, "\u0000"]}}"#),
             created_by: record(fixture, name("Maker"), Grant::everything()).id,
+            family: record(fixture, name("First"), Grant::everything()).id,
             ..record(fixture, name("Narrow"), narrow(fixture))
         },
     ];
