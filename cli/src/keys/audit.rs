@@ -1,6 +1,9 @@
 //! `onerun keys audit`: the audit trail of keys and its verification.
 
+mod archive;
 mod verify;
+
+use std::path::PathBuf;
 
 use clap::Args;
 use onerun_client::{
@@ -27,6 +30,10 @@ pub(crate) struct Options {
     /// Verification fails if the trail up to that entry has changed. Repeat the option for more.
     #[arg(long, value_name = "SEQUENCE:HASH", requires = "verify")]
     anchor: Vec<Anchor>,
+    /// A file of the deployment's archive, or a directory with such files, to verify them together
+    /// with the trail. Repeat the option for more. Without it, archived entries are not verified.
+    #[arg(long, value_name = "PATH", requires = "verify")]
+    archive: Vec<PathBuf>,
     /// List the oldest entry first.
     #[arg(long)]
     oldest: bool,
@@ -42,7 +49,7 @@ pub(crate) struct Options {
 pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     let client = options.connection.client()?;
     if options.verify {
-        return verify::verify(&client, &options.anchor, options.json).await;
+        return verify::verify(&client, &options.anchor, &options.archive, options.json).await;
     }
     let order = if options.oldest { AuditOrder::Oldest } else { AuditOrder::Newest };
     if options.paging.all {

@@ -31,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0015_simulation_origins.sql"),
     include_str!("migrations/0016_imports.sql"),
     include_str!("migrations/0017_deletion.sql"),
+    include_str!("migrations/0018_audit_archive.sql"),
 ];
 
 /// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.
