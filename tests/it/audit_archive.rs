@@ -141,7 +141,7 @@ async fn ended_months_are_archived_after_their_time() {
 async fn page_after_an_archived_entry_is_refused_clearly() {
     let (app, whole) = months().await;
     let first = app.root().get("/v1/audit?order=oldest&limit=1", 200).await;
-    let newest = app.root().get("/v1/audit?limit=4", 200).await;
+    let newest = app.root().get("/v1/audit?order=newest&limit=4", 200).await;
     app.advance(AFTER);
     run(&archiver(&app, &Arc::default())).await;
     let rest = listed(&app).await;

@@ -127,7 +127,8 @@ fn failed_first_deployment_leaves_nothing_behind() {
             }
         }
     }
-    assert_eq!(kept, BTreeSet::from(["Key", "Table"]), "what outlives a stack that was deleted");
+    let expected = BTreeSet::from(["AuditBucket", "AuditBucketPolicy", "Key", "Table"]);
+    assert_eq!(kept, expected, "what outlives a stack that was deleted");
     // CloudFormation cannot delete a protected table.
     let protection = &template.0["Parameters"]["TableDeletionProtection"];
     assert_eq!(protection["Default"], "false");

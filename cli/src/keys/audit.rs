@@ -53,16 +53,18 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let order = if options.oldest { AuditOrder::Oldest } else { AuditOrder::Newest };
     if options.paging.all {
-        let (mut entries, head) = all(&client).await?;
+        let (mut entries, head, archived) = all(&client).await?;
         if order == AuditOrder::Newest {
             entries.reverse();
         }
         if !options.json {
             return output::print(&rows(&entries));
         }
-        let (data, head) = (list::array(&entries), serde_json::to_string(&head)?);
+        let data = list::array(&entries);
+        let [head, archived] = [head, archived].map(|entry| serde_json::to_string(&entry));
+        let (head, archived) = (head?, archived?);
         return output::print_json(&format!(
-            "{{\"data\":{data},\"has_more\":false,\"next_cursor\":null,\"head\":{head}}}"
+            "{{\"data\":{data},\"has_more\":false,\"next_cursor\":null,\"head\":{head},\"archived\":{archived}}}"
         ));
     }
     let request = options.paging.first();
@@ -98,8 +100,11 @@ fn rows(entries: &[Verbatim<AuditEntry>]) -> String {
     text::table(["NO.", "AT (UTC)", "ACTION", "KEY", "BY", "FROM", "DETAILS"], &[6], &rows)
 }
 
-/// Every entry. They are read oldest first, so that new entries move none of them to another page.
-async fn all(client: &Client) -> anyhow::Result<(Vec<Verbatim<AuditEntry>>, Option<AuditHead>)> {
+/// The entries, the last one and the last archived one.
+type All = (Vec<Verbatim<AuditEntry>>, Option<AuditHead>, Option<AuditHead>);
+
+/// Every entry that is listed. They are read oldest first, so that new entries move none of them to another page.
+async fn all(client: &Client) -> anyhow::Result<All> {
     let mut entries = Vec::new();
     let mut request = PageRequest::first(PAGE as usize);
     loop {
@@ -108,7 +113,7 @@ async fn all(client: &Client) -> anyhow::Result<(Vec<Verbatim<AuditEntry>>, Opti
         entries.extend(page.data);
         match next {
             Some(next) => request = next,
-            None => return Ok((entries, page.head)),
+            None => return Ok((entries, page.head, page.archived)),
         }
     }
 }

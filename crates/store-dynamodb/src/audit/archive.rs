@@ -21,8 +21,13 @@ use crate::{
 
 /// Records that the archive has all entries up to `last`.
 pub(crate) async fn set_archived(database: &Database, last: &AuditHead) -> Result<bool, StoreError> {
+    let mut is_tried = false;
     // Another process may record an entry, or delete archived ones, in between.
     while let Some(before) = head(database).await? {
+        // The reply to the write was lost, or another process has written the same.
+        if is_tried && before.archived.as_ref() == Some(last) {
+            return Ok(true);
+        }
         if last.sequence <= before.last_archived() || !has(database, &before, last).await? {
             return Ok(false);
         }
@@ -32,6 +37,7 @@ pub(crate) async fn set_archived(database: &Database, last: &AuditHead) -> Resul
         if let Changed::Yes(_) = database.update(&unchanged(write, &before)).await? {
             return Ok(true);
         }
+        is_tried = true;
     }
     Ok(false)
 }

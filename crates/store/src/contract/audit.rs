@@ -151,8 +151,8 @@ async fn months(fixture: &Fixture) -> Vec<AuditEntry> {
     trail(fixture).await
 }
 
-/// What is listed in both directions and in pages of any size, after what is archived. It must be one chain up to the
-/// head.
+/// The last archived entry and the listed ones, which must be the same in both directions and in pages of any size, and
+/// one chain up to the head.
 async fn listed(fixture: &Fixture) -> (Option<AuditHead>, Vec<AuditEntry>) {
     let first = fixture.store.audit(Direction::Ascending, part(1, 0)).await.unwrap();
     let mut whole = Vec::new();
