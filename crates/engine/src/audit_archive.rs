@@ -161,7 +161,7 @@ impl Part {
     /// trail or its bounds were smaller. `None` for other content.
     fn last_of(&self, stored: &[u8]) -> Option<&AuditHead> {
         let is_beginning = self.content.starts_with(stored) && stored.ends_with(b"\n");
-        let lines = stored.iter().filter(|byte| **byte == b'\n').count();
+        let lines = stored.split_inclusive(|byte| *byte == b'\n').count();
         is_beginning.then(|| self.heads.get(lines.checked_sub(1)?)).flatten()
     }
 }

@@ -544,7 +544,7 @@ mod tests {
         let end = |number: u64| usize::try_from(number).unwrap();
         let archived_head: Option<AuditHead> = serde_json::from_value(head(&trail[..end(archived)])).unwrap();
         let mut reading = TrailReader::new(&[], archived_head);
-        let mut read = || {
+        let mut read = || -> Result<u64, Invalid> {
             for (number, file) in files.iter().enumerate() {
                 for (line, entry) in (1..).zip(*file) {
                     let entry = serde_json::from_value(entry.clone()).unwrap();
