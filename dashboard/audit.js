@@ -16,6 +16,7 @@ async function auditView(context) {
         facts([
           ['Newest entry', `number ${page.head.sequence.toLocaleString('en')}`],
           ['Its hash', h('code.hash', page.head.hash)],
+          ['Archived', page.archived && `entries up to number ${page.archived.sequence.toLocaleString('en')}`],
           ['Verify all entries', code('onerun keys audit --verify')],
         ]),
       ),

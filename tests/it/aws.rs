@@ -1,5 +1,6 @@
 //! The deployment of `template.yaml`, with its functions as processes: see [`onerun_tests::aws`].
 
+mod archive;
 mod docs;
 mod expanded;
 mod jobs;

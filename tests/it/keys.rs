@@ -1,6 +1,7 @@
 //! `onerun keys` as people, hooks and CI jobs use it: its output and exit codes.
 
 mod api;
+mod archive;
 mod offline;
 mod trail;
 

@@ -52,7 +52,7 @@ use crate::{
     Client,
     listener::Task,
     process::{Process, workspace},
-    rights::Rights,
+    rights::{Rights, bucket_arn},
 };
 
 const REGION: &str = "eu-central-1";
@@ -63,7 +63,10 @@ const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 pub const MODEL_KEYS_SECRET: &str = "model-keys";
 
 /// The functions without a route.
-const EVENT_FUNCTIONS: [&str; 4] = ["run_jobs", "tick", "run_monitor", "rotate_secret"];
+const EVENT_FUNCTIONS: [&str; 5] = ["run_jobs", "tick", "run_monitor", "archive_audit", "rotate_secret"];
+
+/// The bucket of the audit trail's archive.
+const AUDIT_BUCKET: &str = "onerun-audit";
 
 /// The polling interval of the stream and the queue.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -87,6 +90,8 @@ pub struct Cloud {
     pub secrets_manager: Relay,
     /// The relay to Secrets Manager of the function that rotates the secret.
     pub rotation: Relay,
+    /// The relay to S3.
+    pub s3: Relay,
     /// The secret with the root key.
     pub secret: Secret,
     /// The queue of jobs.
@@ -132,6 +137,9 @@ impl Cloud {
         template.refer(&table_name, &table.name);
         template.refer(&format!("{table_name}.Arn"), &table.arn());
         template.refer(&format!("{key_name}.Arn"), &key);
+        moto.create_bucket(AUDIT_BUCKET).await;
+        template.refer("AuditBucket", AUDIT_BUCKET);
+        template.refer("AuditBucket.Arn", &bucket_arn(AUDIT_BUCKET));
         template.refer("JobQueue.Arn", &job_queue.arn);
         template.refer("DeadLetterQueue.Arn", &dead_letters.arn);
         // The address in the template differs from the local one: see `function_with`.
@@ -140,7 +148,8 @@ impl Cloud {
         let rights = Arc::new(Rights::new(template.roles(), &secret.arn, &key));
         let dynamodb = Relay::start(&table.url, Arc::clone(&rights)).await;
         let secrets_manager = Relay::start(moto.url(), Arc::clone(&rights)).await;
-        let rotation = Relay::start(moto.url(), rights).await;
+        let rotation = Relay::start(moto.url(), Arc::clone(&rights)).await;
+        let s3 = Relay::start(moto.url(), rights).await;
 
         let rotation_function = moto.register_function("rotate_secret").await;
         let changes = changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -151,6 +160,7 @@ impl Cloud {
             dynamodb,
             secrets_manager,
             rotation,
+            s3,
             secret,
             job_queue,
             dead_letters,
@@ -187,6 +197,7 @@ impl Cloud {
             variables.insert(name.to_owned(), value.to_owned());
         };
         set("AWS_ENDPOINT_URL_DYNAMODB", &self.dynamodb.url());
+        set("AWS_ENDPOINT_URL_S3", &self.s3.url());
         if operation == "rotate_secret" {
             set("AWS_ENDPOINT_URL_SECRETS_MANAGER", &self.rotation.url());
             set("ONERUN_API_URL", &self.front.base_url());
@@ -337,6 +348,16 @@ impl Cloud {
         self.table.jobs().await
     }
 
+    /// Puts an item, as an administrator of the table can.
+    pub async fn put(&self, item: &Value) {
+        self.table.put(item).await;
+    }
+
+    /// A file of the audit trail's archive, if it exists.
+    pub async fn archived(&self, name: &str) -> Option<String> {
+        self.moto.object(AUDIT_BUCKET, &format!("audit/{name}")).await
+    }
+
     /// Sets attributes of an existing item.
     pub async fn set_attributes(&self, item: &Value, attributes: &[(&str, Value)]) {
         self.table.set(item, attributes).await;
@@ -379,7 +400,7 @@ impl PipeRun {
 impl Drop for Cloud {
     #[expect(clippy::print_stderr, reason = "what a test that has failed leaves behind")]
     fn drop(&mut self) {
-        let relays = [&self.dynamodb, &self.secrets_manager, &self.rotation];
+        let relays = [&self.dynamodb, &self.secrets_manager, &self.rotation, &self.s3];
         for denied in relays.into_iter().flat_map(Relay::denied) {
             assert!(std::thread::panicking(), "the template does not allow it: {denied}");
             eprintln!("--- the template does not allow it: {denied}");

@@ -2,7 +2,7 @@
 //! needs. The local AWS services know no roles, so relays and template tests ask this module.
 //!
 //! It supports only the features that the template uses and panics at others: allow and deny
-//! statements, no wildcards in actions and resources, and conditions on texts.
+//! statements, no wildcards in actions, wildcards at the end of resources only, and conditions on texts.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>,
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html>
@@ -99,6 +99,11 @@ pub fn table_arn(name: &str) -> String {
     format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}")
 }
 
+/// The ARN of a bucket of S3.
+pub fn bucket_arn(name: &str) -> String {
+    format!("arn:aws:s3:::{name}")
+}
+
 impl Rights {
     /// The rights from policies: all statements of each role, with references resolved.
     pub fn new(roles: impl IntoIterator<Item = (String, Vec<Value>)>, secret: &str, key: &str) -> Self {
@@ -167,6 +172,10 @@ impl Rights {
             let resource = named.unwrap_or(&self.secret).to_owned();
             let request = Request { action, resource, context: BTreeMap::new() };
             (service, BTreeSet::from([request]))
+        } else if service == "s3" {
+            let [bucket, key] = ["Bucket", "Key"].map(|name| input[name].as_str().unwrap_or_default());
+            let (action, resource) = (format!("s3:{call}"), format!("{}/{key}", bucket_arn(bucket)));
+            (service, BTreeSet::from([Request { action, resource, context: BTreeMap::new() }]))
         } else {
             ("dynamodb", table_requests(call, input))
         };
@@ -175,9 +184,10 @@ impl Rights {
         for request in &requests {
             uses.extend(match request.action.as_str() {
                 "secretsmanager:DescribeSecret" | "secretsmanager:UpdateSecretVersionStage" => &[][..],
-                "dynamodb:PutItem" | "dynamodb:UpdateItem" | "secretsmanager:PutSecretValue" => {
-                    &["kms:Decrypt", "kms:GenerateDataKey"]
-                }
+                "dynamodb:PutItem"
+                | "dynamodb:UpdateItem"
+                | "s3:PutObject"
+                | "secretsmanager:PutSecretValue" => &["kms:Decrypt", "kms:GenerateDataKey"],
                 _ => &["kms:Decrypt"],
             });
         }
@@ -202,8 +212,11 @@ impl Statement {
         };
         let set = |part: &str| {
             let texts: BTreeSet<String> = texts(&statement[part]).into_iter().collect();
+            let exact = |text: &String| {
+                if part == "Resource" { text.trim_end_matches("/*") } else { text }.to_owned()
+            };
             assert!(
-                !texts.is_empty() && texts.iter().all(|text| !text.contains('*')),
+                !texts.is_empty() && texts.iter().all(|text| !exact(text).contains('*')),
                 "not known: {statement}"
             );
             texts
@@ -218,7 +231,7 @@ impl Statement {
 
     fn fits(&self, request: &Request) -> bool {
         self.actions.contains(&request.action)
-            && self.resources.contains(&request.resource)
+            && self.resources.iter().any(|resource| is_like(&request.resource, resource))
             && self.conditions.iter().all(|condition| condition.holds(request))
     }
 }

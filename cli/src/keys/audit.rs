@@ -1,6 +1,9 @@
 //! `onerun keys audit`: the audit trail of keys and its verification.
 
+mod archive;
 mod verify;
+
+use std::path::PathBuf;
 
 use clap::Args;
 use onerun_client::{
@@ -27,6 +30,10 @@ pub(crate) struct Options {
     /// Verification fails if the trail up to that entry has changed. Repeat the option for more.
     #[arg(long, value_name = "SEQUENCE:HASH", requires = "verify")]
     anchor: Vec<Anchor>,
+    /// A file of the deployment's archive, or a directory with such files, to verify them together
+    /// with the trail. Repeat the option for more. Without it, archived entries are not verified.
+    #[arg(long, value_name = "PATH", requires = "verify")]
+    archive: Vec<PathBuf>,
     /// List the oldest entry first.
     #[arg(long)]
     oldest: bool,
@@ -42,20 +49,22 @@ pub(crate) struct Options {
 pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     let client = options.connection.client()?;
     if options.verify {
-        return verify::verify(&client, &options.anchor, options.json).await;
+        return verify::verify(&client, &options.anchor, &options.archive, options.json).await;
     }
     let order = if options.oldest { AuditOrder::Oldest } else { AuditOrder::Newest };
     if options.paging.all {
-        let (mut entries, head) = all(&client).await?;
+        let (mut entries, head, archived) = all(&client).await?;
         if order == AuditOrder::Newest {
             entries.reverse();
         }
         if !options.json {
             return output::print(&rows(&entries));
         }
-        let (data, head) = (list::array(&entries), serde_json::to_string(&head)?);
+        let data = list::array(&entries);
+        let [head, archived] = [head, archived].map(|entry| serde_json::to_string(&entry));
+        let (head, archived) = (head?, archived?);
         return output::print_json(&format!(
-            "{{\"data\":{data},\"has_more\":false,\"next_cursor\":null,\"head\":{head}}}"
+            "{{\"data\":{data},\"has_more\":false,\"next_cursor\":null,\"head\":{head},\"archived\":{archived}}}"
         ));
     }
     let request = options.paging.first();
@@ -91,8 +100,11 @@ fn rows(entries: &[Verbatim<AuditEntry>]) -> String {
     text::table(["NO.", "AT (UTC)", "ACTION", "KEY", "BY", "FROM", "DETAILS"], &[6], &rows)
 }
 
-/// Every entry. They are read oldest first, so that new entries move none of them to another page.
-async fn all(client: &Client) -> anyhow::Result<(Vec<Verbatim<AuditEntry>>, Option<AuditHead>)> {
+/// The entries, the last one and the last archived one.
+type All = (Vec<Verbatim<AuditEntry>>, Option<AuditHead>, Option<AuditHead>);
+
+/// Every entry that is listed. They are read oldest first, so that new entries move none of them to another page.
+async fn all(client: &Client) -> anyhow::Result<All> {
     let mut entries = Vec::new();
     let mut request = PageRequest::first(PAGE as usize);
     loop {
@@ -101,7 +113,7 @@ async fn all(client: &Client) -> anyhow::Result<(Vec<Verbatim<AuditEntry>>, Opti
         entries.extend(page.data);
         match next {
             Some(next) => request = next,
-            None => return Ok((entries, page.head)),
+            None => return Ok((entries, page.head, page.archived)),
         }
     }
 }

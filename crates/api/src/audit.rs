@@ -1,6 +1,6 @@
 //! The audit trail of changes to keys.
 
-use onerun_auth::{Access, AuditEntry, Scope};
+use onerun_auth::{Access, AuditEntry, AuditHead, Scope};
 use onerun_domain::{Direction, PageRequest};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -22,6 +22,7 @@ operations! {
         summary: "List the audit trail of keys",
         description: "The `hash` of an entry covers its content and the previous hash, and no secret. Keep a `head` \
             elsewhere to detect whether somebody with access to the database rewrote the trail up to it. \
+            Entries up to `archived` are in the archive of the deployment, and the list begins after them. \
             Needs a key of all projects. `onerun keys audit --verify` checks the trail.",
         output: AuditPageOut,
         errors: ["wrong_project"],
@@ -70,9 +71,11 @@ pub(crate) struct AuditPageOut {
     next_cursor: Option<String>,
     /// The last entry of the whole trail; null while it is empty.
     head: Option<AuditHeadOut>,
+    /// The last archived entry; null if none is archived. The list begins after it.
+    archived: Option<AuditHeadOut>,
 }
 
-/// The last entry of the trail.
+/// An entry's number and hash, to verify the trail from there on or up to there.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditHead")]
 struct AuditHeadOut {
@@ -118,6 +121,18 @@ struct ActorOut {
     request_id: String,
 }
 
+impl From<AuditHead> for AuditHeadOut {
+    fn from(AuditHead { sequence, hash }: AuditHead) -> Self {
+        Self { sequence, hash }
+    }
+}
+
+/// An entry as a line of the archive: the JSON that `list_audit` shows, without a line break.
+pub fn audit_line(entry: AuditEntry) -> String {
+    // Texts and numbers always serialize.
+    serde_json::to_string(&AuditEntryOut::from(entry)).unwrap_or_default()
+}
+
 impl From<AuditEntry> for AuditEntryOut {
     fn from(entry: AuditEntry) -> Self {
         let AuditEntry { sequence, event, previous_hash, hash } = entry;
@@ -149,6 +164,7 @@ async fn list_audit(app: &App, call: Call) -> Result<Response, ApiError> {
         has_more: part.entries.has_more(),
         next_cursor: call.next_cursor(part.entries.next),
         data: part.entries.data.into_iter().map(AuditEntryOut::from).collect(),
-        head: part.head.map(|head| AuditHeadOut { sequence: head.sequence, hash: head.hash }),
+        head: part.head.map(AuditHeadOut::from),
+        archived: part.archived.map(AuditHeadOut::from),
     })
 }

@@ -207,6 +207,10 @@ impl From<StoreError> for ApiError {
                 let detail = "is not one that this list gave; leave it out to begin with the first page";
                 Self::invalid_query("cursor", detail)
             }
+            StoreError::ArchivedPosition => {
+                let detail = "is among entries that are archived; leave it out to begin with the first entry that is not";
+                Self::invalid_query("cursor", detail)
+            }
             error => Self::Operation(OperationError::Store(error)),
         }
     }
@@ -413,7 +417,10 @@ fn operation_public(error: &OperationError) -> Public {
         }
         OperationError::Panicked(_)
         | OperationError::Store(
-            StoreError::Duplicate { .. } | StoreError::Corrupt { .. } | StoreError::UnknownPosition,
+            StoreError::Duplicate { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::UnknownPosition
+            | StoreError::ArchivedPosition,
         ) => {
             let message = "something went wrong on our side".into();
             return Public { status: S::InternalServerError, code: "internal", message };

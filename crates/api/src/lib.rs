@@ -47,6 +47,7 @@ mod whoami;
 mod wire_sizes;
 
 pub use app::{App, Authenticator};
+pub use audit::audit_line;
 pub use built_in::Document;
 pub use dispatch::{Found, REQUEST_TARGET, Router};
 pub use error::{ApiError, ErrorStatus, FieldError, Location};

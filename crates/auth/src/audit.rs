@@ -221,6 +221,11 @@ pub enum AuditError {
 }
 
 impl AuditCheck {
+    /// Verifies a trail from the entry after `head` on, whose earlier entries were verified before.
+    pub fn after(head: Option<AuditHead>) -> Self {
+        Self { head }
+    }
+
     /// Verifies the next entry.
     ///
     /// # Errors
@@ -316,6 +321,20 @@ mod tests {
             let entries = trail(length);
             assert_eq!(check(&entries, entries.last().map(AuditEntry::head).as_ref()), Ok(()));
         }
+    }
+
+    #[test]
+    fn rest_of_a_trail_is_verified_after_its_first_part() {
+        let entries = trail(4);
+        let rest = |head: &AuditEntry, entries: &[AuditEntry]| {
+            let mut check = AuditCheck::after(Some(head.head()));
+            entries.iter().try_for_each(|entry| check.take(entry))
+        };
+        assert_eq!(rest(&entries[1], &entries[2..]), Ok(()));
+        assert_eq!(rest(&entries[1], &entries[3..]), Err(AuditError::Sequence { expected: 3, found: 4 }));
+        let mut other = entries[1].clone();
+        other.hash.replace_range(..1, "g");
+        assert_eq!(rest(&other, &entries[2..]), Err(AuditError::Broken { sequence: 3 }));
     }
 
     #[test]

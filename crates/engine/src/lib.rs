@@ -3,6 +3,7 @@
 //! The state machines of [`onerun_domain`] decide every change of state, inside the store's conditional
 //! writes. An engine holds no state that can become stale, so several engines can share one store.
 
+mod audit_archive;
 mod batches;
 mod claims;
 mod conversations;
@@ -29,6 +30,7 @@ mod simulations;
 mod turns;
 mod usage;
 
+pub use audit_archive::{AuditArchive, AuditArchiveError, AuditArchiver, AuditArchiverParts};
 pub use batches::NewBatchInput;
 pub use claims::{Claim, ClaimRequest, ClaimedConversation, QueueWait};
 pub use error::{JobError, OperationError};

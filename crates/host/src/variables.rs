@@ -12,6 +12,10 @@ const MAX_SECONDS: i64 = 24 * 60 * 60;
 /// The maximum retention of transcripts, in days: ten years.
 const MAX_RETENTION_DAYS: i64 = 3_650;
 
+/// The minimum time after its end until a month of the audit trail is archived, in days. The latest changes stay at
+/// hand.
+const MIN_ARCHIVE_DAYS: i64 = 90;
+
 /// The maximum time to cache a managed key, in seconds, which bounds how long a revocation takes.
 const MAX_KEY_CACHE: i64 = 60;
 
@@ -124,6 +128,20 @@ impl<'a> Variables<'a> {
         }
     }
 
+    /// How long after its end a month of the audit trail is archived: `ONERUN_AUDIT_ARCHIVE_DAYS`, 0 for never.
+    pub fn audit_archive(&mut self) -> Option<SignedDuration> {
+        const NAME: &str = "ONERUN_AUDIT_ARCHIVE_DAYS";
+        match self.text(NAME)?.parse::<i64>() {
+            Ok(0) => None,
+            Ok(days @ MIN_ARCHIVE_DAYS..=MAX_RETENTION_DAYS) => Some(SignedDuration::from_hours(days * 24)),
+            _ => {
+                let range = format!("{MIN_ARCHIVE_DAYS} to {MAX_RETENTION_DAYS}");
+                self.refuse(NAME, &format!("must be 0 or an integer from {range} (days)"));
+                None
+            }
+        }
+    }
+
     /// Records an error of a variable; `problem` completes a sentence that starts with its name.
     pub fn refuse(&mut self, name: &str, problem: &str) {
         self.errors.push(format!("{name}: {problem}"));
@@ -172,6 +190,31 @@ mod tests {
         ] {
             let error = read(wrong).unwrap_err();
             assert!(error.starts_with("ONERUN_RETENTION_DAYS: must be an integer from 0 to 3650"), "{error}");
+        }
+    }
+
+    #[test]
+    fn time_until_the_audit_trail_is_archived_is_read_in_days() {
+        let read = |set| {
+            let mut variables = variables(set);
+            let after = variables.audit_archive();
+            variables.finish(after).map_err(|errors| errors.to_string())
+        };
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("ONERUN_AUDIT_ARCHIVE_DAYS", "0")]), Ok(None));
+        assert_eq!(
+            read(&[("ONERUN_AUDIT_ARCHIVE_DAYS", "90")]),
+            Ok(Some(SignedDuration::from_hours(90 * 24)))
+        );
+        for wrong in [
+            &[("ONERUN_AUDIT_ARCHIVE_DAYS", "89")],
+            &[("ONERUN_AUDIT_ARCHIVE_DAYS", "-90")],
+            &[("ONERUN_AUDIT_ARCHIVE_DAYS", "3651")],
+            &[("ONERUN_AUDIT_ARCHIVE_DAYS", "90d")],
+        ] {
+            let error = read(wrong).unwrap_err();
+            let expected = "ONERUN_AUDIT_ARCHIVE_DAYS: must be 0 or an integer from 90 to 3650 (days)";
+            assert_eq!(error, expected);
         }
     }
 

@@ -18,7 +18,7 @@ use aws_smithy_http_client::{
 };
 use onerun_store_dynamodb::DynamoDbStore;
 
-use crate::config::AwsConfig;
+use crate::{archive::Bucket, config::AwsConfig, transport::HttpTransport};
 
 /// How long one call to Secrets Manager may take, including retries. A caller waits for it.
 const SECRET_TIMEOUT: Duration = Duration::from_secs(4);
@@ -53,6 +53,13 @@ impl Aws {
     pub(crate) fn store(&self, table: &str, job_shards: u32) -> DynamoDbStore {
         let store = DynamoDbStore::connect(&self.sdk, self.config.dynamodb.clone(), table);
         store.with_job_shards(job_shards)
+    }
+
+    /// A bucket of S3.
+    pub(crate) fn bucket(&self, name: &str) -> Bucket<HttpTransport> {
+        let credentials = SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
+        let endpoint = self.config.s3.as_deref();
+        Bucket::new(name, &self.config.region, endpoint, credentials, HttpTransport::new())
     }
 
     /// A client of Secrets Manager.

@@ -29,12 +29,13 @@ const MIN_OVERLAP: i64 = 30;
 /// | variable | default | meaning |
 /// |---|---|---|
 /// | `AWS_REGION` | must be set; Lambda does | the region |
-/// | `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL` | AWS's endpoints | other endpoints; one for a service takes precedence over the common one |
+/// | `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` | AWS's endpoints | other endpoints; one for a service takes precedence over the common one |
 #[derive(Clone, Debug)]
 pub(crate) struct AwsConfig {
     pub(crate) region: String,
     pub(crate) dynamodb: Option<String>,
     pub(crate) secrets_manager: Option<String>,
+    pub(crate) s3: Option<String>,
 }
 
 /// The source of the root key.
@@ -115,6 +116,28 @@ pub(crate) struct RotationConfig {
     pub(crate) overlap: SignedDuration,
 }
 
+/// The configuration of the function that archives the audit trail: the variables of [`AwsConfig`], and these.
+///
+/// | variable | default | meaning |
+/// |---|---|---|
+/// | `ONERUN_TABLE` | must be set | the DynamoDB table |
+/// | `ONERUN_AUDIT_ARCHIVE_DAYS` | 0 | how many days after its end a month of the audit trail is archived, at least 90; 0 for never |
+/// | `ONERUN_AUDIT_BUCKET` | must be set, unless nothing is archived | the bucket of S3 |
+#[derive(Debug)]
+pub(crate) struct ArchiveConfig {
+    pub(crate) aws: AwsConfig,
+    pub(crate) table: String,
+    /// `None` if nothing is archived.
+    pub(crate) archive: Option<ArchiveTarget>,
+}
+
+/// When and where the audit trail is archived.
+#[derive(Debug)]
+pub(crate) struct ArchiveTarget {
+    pub(crate) bucket: String,
+    pub(crate) after: SignedDuration,
+}
+
 fn job_shards(variables: &mut Variables<'_>) -> u32 {
     const NAME: &str = "ONERUN_JOB_SHARDS";
     let Some(text) = variables.text(NAME) else { return JOB_SHARDS };
@@ -134,7 +157,8 @@ fn aws(variables: &mut Variables<'_>) -> AwsConfig {
     };
     let dynamodb = endpoint("AWS_ENDPOINT_URL_DYNAMODB");
     let secrets_manager = endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER");
-    AwsConfig { region, dynamodb, secrets_manager }
+    let s3 = endpoint("AWS_ENDPOINT_URL_S3");
+    AwsConfig { region, dynamodb, secrets_manager, s3 }
 }
 
 fn is_url(variables: &mut Variables<'_>, name: &str, text: &str) -> bool {
@@ -211,6 +235,20 @@ impl CallableConfig {
         let ttl = variables.seconds("AUTH_SECRET_TTL_SECONDS", MIN_TTL..=MAX_TTL, TTL);
         let models = ModelConfig::read_names(variables).with_redaction(variables);
         Self { models, keys: Some(ModelKeyConfig { id, ttl }) }
+    }
+}
+
+impl ArchiveConfig {
+    /// Reads the configuration of the function that archives the audit trail.
+    pub(crate) fn read(mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
+        let aws = aws(&mut variables);
+        let table = variables.required("ONERUN_TABLE", "the name of the DynamoDB table");
+        let archive = variables.audit_archive().map(|after| {
+            let bucket =
+                variables.required("ONERUN_AUDIT_BUCKET", "the name of the bucket for the audit trail");
+            ArchiveTarget { bucket, after }
+        });
+        variables.finish(Self { aws, table, archive })
     }
 }
 
@@ -319,6 +357,23 @@ mod tests {
         .unwrap();
         assert_eq!(config.engine.aws.dynamodb.as_deref(), Some("http://127.0.0.1:8000"));
         assert_eq!(config.engine.aws.secrets_manager.as_deref(), Some("http://127.0.0.1:5000"));
+    }
+
+    #[test]
+    fn archive_needs_a_bucket_unless_it_is_off() {
+        let given = [("AWS_REGION", "eu-central-1"), ("ONERUN_TABLE", "onerun")];
+        let read = |set: &[(&str, &str)]| {
+            ArchiveConfig::read(variables(&[&given, set].concat())).map_err(|errors| errors.to_string())
+        };
+        assert!(read(&[("ONERUN_AUDIT_ARCHIVE_DAYS", "0")]).unwrap().archive.is_none());
+        let errors = read(&[("ONERUN_AUDIT_ARCHIVE_DAYS", "90")]).unwrap_err();
+        assert!(errors.starts_with("ONERUN_AUDIT_BUCKET: must be set"), "{errors}");
+        let set = [("ONERUN_AUDIT_ARCHIVE_DAYS", "90"), ("ONERUN_AUDIT_BUCKET", "archive")];
+        let archive = read(&set).unwrap().archive.unwrap();
+        assert_eq!(
+            (archive.bucket.as_str(), archive.after),
+            ("archive", SignedDuration::from_hours(90 * 24))
+        );
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! OneRun on AWS Lambda: the composition root.
 //!
 //! Each route and each event has its own function. [`serve`], [`serve_with_models`], [`run_jobs`],
-//! [`tick`], [`run_monitor`] and [`rotate_secret`] are the bodies of their `main`. Each reads its configuration,
-//! creates its clients, and then handles one event at a time on one thread. Responses are decided in `onerun-api`, and
-//! jobs in `onerun-engine`.
+//! [`tick`], [`run_monitor`], [`archive_audit`] and [`rotate_secret`] are the bodies of their `main`. Each reads its
+//! configuration, creates its clients, and then handles one event at a time on one thread. Responses are decided in
+//! `onerun-api`, and jobs in `onerun-engine`.
 //!
 //! A function with an invalid configuration exits with an error that names every invalid variable.
 //! A function that cannot read its secret answers 503 and reads it again later.
 
 mod api;
+mod archive;
 mod aws;
 mod config;
 mod event;
@@ -24,26 +25,30 @@ mod transport;
 
 use std::{process::ExitCode, sync::Arc};
 
-use lambda_runtime::{Diagnostic, service_fn};
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use onerun_api::Route;
 /// The routes, each under the name of its operation.
 pub use onerun_api::routes;
 use onerun_auth::Access;
-use onerun_engine::{Engine, EngineParts};
+use onerun_engine::{AuditArchiver, AuditArchiverParts, Engine, EngineParts};
 use onerun_host::{OsRandom, SystemClock, Variables};
 use onerun_model_chat::ModelConfig;
 use onerun_store::with_causes;
+use serde::de::IgnoredAny;
 use tokio::runtime;
 
 use crate::{
     api::Api,
     aws::Aws,
-    config::{CallableConfig, EngineConfig, ModelKeyConfig, RotationConfig, RouteConfig},
+    config::{
+        ArchiveConfig, ArchiveTarget, CallableConfig, EngineConfig, ModelKeyConfig, RotationConfig,
+        RouteConfig,
+    },
     jobs::{Jobs, Tick},
     models::{CallableModels, FunctionModels, ModelKeys, ModelNames, ModelParts},
     rotation::Rotation,
     secret::Secret,
-    transport::ModelTransport,
+    transport::HttpTransport,
 };
 
 /// Answers requests for one route that calls no model.
@@ -124,6 +129,26 @@ pub fn run_monitor() -> ExitCode {
     })
 }
 
+/// Archives months of the audit trail that ended long enough ago.
+pub fn archive_audit() -> ExitCode {
+    start(async |variables| {
+        let config = ArchiveConfig::read(variables)?;
+        let aws = Aws::new(config.aws.clone());
+        let archiver = config.archive.map(|ArchiveTarget { bucket, after }| {
+            AuditArchiver::new(AuditArchiverParts {
+                store: Arc::new(aws.store(&config.table, 1)),
+                archive: Arc::new(aws.bucket(&bucket)),
+                clock: Arc::new(SystemClock),
+                after,
+                line: onerun_api::audit_line,
+            })
+        });
+        let archiver = archiver.as_ref();
+        let archive = |_: LambdaEvent<IgnoredAny>| archive::run(archiver);
+        lambda_runtime::run(service_fn(archive)).await
+    })
+}
+
 /// Takes one step of a rotation of the secret.
 pub fn rotate_secret() -> ExitCode {
     start(async |variables| {
@@ -168,7 +193,7 @@ fn engine(aws: &Aws, config: &EngineConfig, models: Arc<dyn FunctionModels>) -> 
 /// Models that the function calls.
 fn callable(aws: &Aws, config: CallableConfig) -> Arc<dyn FunctionModels> {
     let parts = ModelParts {
-        transport: Arc::new(ModelTransport::new()),
+        transport: Arc::new(HttpTransport::new()),
         clock: Arc::new(SystemClock),
         variables: Variables::from_env,
     };

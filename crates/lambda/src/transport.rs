@@ -1,4 +1,4 @@
-//! Sends requests to providers of models, with the HTTP client and the TLS of the AWS SDK.
+//! Sends requests to providers of models and to S3, with the HTTP client and the TLS of the AWS SDK.
 
 use std::{error::Error, time::Duration};
 
@@ -23,11 +23,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A transport without redirects, retries, cookies and proxies.
 #[derive(Debug)]
-pub(crate) struct ModelTransport {
+pub(crate) struct HttpTransport {
     connector: Connector,
 }
 
-impl ModelTransport {
+impl HttpTransport {
     pub(crate) fn new() -> Self {
         let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
         // No connection is reused. While a function is frozen, the provider may close an idle one, and it
@@ -50,7 +50,7 @@ impl ModelTransport {
 }
 
 #[async_trait]
-impl Transport for ModelTransport {
+impl Transport for HttpTransport {
     async fn send(&self, request: Request<Bytes>, time: Duration) -> Result<Response<Bytes>, TransportError> {
         timeout(time, self.exchange(request)).await.unwrap_or(Err(TransportError::Timeout))
     }

@@ -26,6 +26,7 @@ const MAX_LATE_AFTER: i64 = 3_600;
 /// | `ONERUN_STREAM_SECONDS` | 15 | if less than `ONERUN_TURN_SECONDS`: after how long a waiting call gets the head of its response and then white space until the reply is there |
 /// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take |
 /// | `ONERUN_RETENTION_DAYS` | 0 | how many days after a simulation's end its transcripts are deleted; 0 for never |
+/// | `ONERUN_AUDIT_ARCHIVE_DAYS` | 0 | how many days after its end a month of the audit trail is moved to files in `audit/` of the data directory, at least 90; 0 for never |
 ///
 /// and the variables of [`ModelConfig`], `ONERUN_MODEL_RECORD` and `ONERUN_MODEL_REPLAY`.
 pub struct Config {
@@ -33,6 +34,7 @@ pub struct Config {
     pub(crate) key_cache: SignedDuration,
     pub(crate) late_after: Duration,
     pub(crate) engine: Settings,
+    pub(crate) audit_archive: Option<SignedDuration>,
     pub(crate) models: ModelConfig,
     pub(crate) traffic: Traffic,
 }
@@ -44,6 +46,7 @@ impl Default for Config {
             key_cache: KEY_CACHE_TTL,
             late_after: LATE_AFTER.unsigned_abs(),
             engine: Settings::default(),
+            audit_archive: None,
             models: ModelConfig::default(),
             traffic: Traffic::default(),
         }
@@ -66,9 +69,10 @@ impl Config {
         let late_after =
             variables.seconds("ONERUN_STREAM_SECONDS", 1..=MAX_LATE_AFTER, LATE_AFTER).unsigned_abs();
         let engine = variables.settings(Settings::default());
+        let audit_archive = variables.audit_archive();
         let models = ModelConfig::read(&mut variables);
         let traffic = Traffic::read(&mut variables);
-        variables.finish(Self { key, key_cache, late_after, engine, models, traffic })
+        variables.finish(Self { key, key_cache, late_after, engine, audit_archive, models, traffic })
     }
 
     /// Reads the models from the environment and leaves everything else at its default. `model` replaces the

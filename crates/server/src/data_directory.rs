@@ -150,6 +150,11 @@ impl DataDirectory {
         }
     }
 
+    /// The path of a file or directory in it.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
     /// The path of the database. `is_new` means that this process is the first to use the directory.
     pub(crate) fn database(&self, is_new: bool) -> Result<PathBuf, DataError> {
         let path = self.path.join("onerun.db");

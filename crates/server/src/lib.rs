@@ -3,6 +3,7 @@
 //! The composition root: reads the configuration, opens the data directory, and connects store,
 //! engine, routes and HTTP server. Responses are decided in `onerun-api`.
 
+mod audit_archive;
 mod config;
 mod data_directory;
 mod http;
@@ -27,15 +28,16 @@ use std::{
     time::Duration,
 };
 
-use onerun_api::{App, ROUTES, Router};
+use onerun_api::{App, ROUTES, Router, audit_line};
 use onerun_auth::KeyRing;
 use onerun_domain::Clock;
-use onerun_engine::{Engine, EngineParts};
+use onerun_engine::{AuditArchiver, AuditArchiverParts, Engine, EngineParts};
 use onerun_host::{OsRandom, SystemClock};
 use onerun_store_sqlite::{OpenError, SqliteStore};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
+    audit_archive::ArchiveDirectory,
     data_directory::{DataDirectory, FoundKey},
     http::{MAX_RESPONSE_BYTES, ResponseMemory},
 };
@@ -129,6 +131,15 @@ impl Server {
             redaction,
             settings: config.engine,
         });
+        let archiver = config.audit_archive.map(|after| {
+            AuditArchiver::new(AuditArchiverParts {
+                store: Arc::clone(engine.store()),
+                archive: Arc::new(ArchiveDirectory::below(&data)),
+                clock: Arc::clone(engine.clock()),
+                after,
+                line: audit_line,
+            })
+        });
         let mut app = App::new(engine, Box::new(KeyRing::new(&key))).with_key_cache(config.key_cache);
         app.allow_late_bodies(config.late_after);
         let router = Router::new(ROUTES).map_err(|error| StartError::Routes(error.to_string()))?;
@@ -139,7 +150,7 @@ impl Server {
             Arc::new(Service { app, router, response_memory, late_after: config.late_after, _data: data });
         let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(http::serve(listener, Arc::clone(&service), stopped.clone()));
-        let runner = tokio::spawn(runner::run(service, config.engine.lease, stopped));
+        let runner = tokio::spawn(runner::run(service, config.engine.lease, archiver, stopped));
         Ok(Self { address, key_file: file, key_was_generated: generated, stop, tasks: [server, runner] })
     }
 

@@ -1,11 +1,11 @@
-//! Runs background jobs and the tick.
+//! Runs background jobs, the tick and the archive of the audit trail.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use onerun_api::App;
 use onerun_domain::{JobKind, later};
-use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT};
+use onerun_engine::{AuditArchiver, Engine, JOB_HIDDEN, JOB_LIMIT};
 use onerun_store::{ClaimedJob, StoreError, with_causes};
 use tokio::{
     sync::{Semaphore, watch},
@@ -24,6 +24,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The interval of the tick, which processes expired leases and simulations.
 const TICK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The interval in which the server looks for months of the audit trail to archive.
+const ARCHIVE_INTERVAL: Duration = Duration::from_hours(1);
+
 /// How long workers can renew their leases after a start before expired leases are ended. The
 /// server may have been down for longer than a lease, and workers retry within seconds.
 const LEASE_GRACE_PERIOD: Duration = Duration::from_secs(10);
@@ -32,11 +35,13 @@ const LEASE_GRACE_PERIOD: Duration = Duration::from_secs(10);
 pub(crate) async fn run(
     service: Arc<Service>,
     lease: SignedDuration,
+    archiver: Option<AuditArchiver>,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
     let grace_period = lease_grace_period(lease);
-    let ((), jobs, judging) = tokio::join!(
+    let ((), (), jobs, judging) = tokio::join!(
         tick(&service.app, grace_period, stopped.clone()),
+        archive(archiver, stopped.clone()),
         run_jobs(&service, JobKind::Other, JOB_PERMITS, stopped.clone()),
         run_jobs(&service, JobKind::Judging, JUDGING_PERMITS, stopped),
     );
@@ -63,6 +68,26 @@ async fn tick(app: &App, grace_period: Duration, mut stopped: watch::Receiver<bo
                 error = with_causes(&error),
                 "tick failed: expired leases and simulations were not processed; the next tick tries again"
             );
+        }
+    }
+}
+
+/// Archives the audit trail, part by part, until the server stops.
+async fn archive(archiver: Option<AuditArchiver>, mut stopped: watch::Receiver<bool>) {
+    let Some(archiver) = archiver else { return };
+    loop {
+        let more = archiver.step().await.unwrap_or_else(|error| {
+            tracing::error!(
+                error = with_causes(&error),
+                "the audit trail was not archived; the server tries again in an hour"
+            );
+            false
+        });
+        let pause = if more { Duration::ZERO } else { ARCHIVE_INTERVAL };
+        tokio::select! {
+            biased;
+            () = stop(&mut stopped) => return,
+            () = sleep(pause) => {}
         }
     }
 }

@@ -7,6 +7,12 @@
 //! The head knows the first entry of each month. The chain of hashes goes on from one month to the next. The first
 //! entry of all also writes an item that says so, without which a trail whose head was lost could begin again in a new
 //! month.
+//!
+//! The head also knows the last archived entry, after which all lists begin: see [`archive`].
+
+mod archive;
+
+pub(crate) use archive::{delete_archived, set_archived};
 
 use onerun_auth::{AuditEntry, AuditEvent, AuditHead};
 use onerun_domain::{Direction, PageRequest, Start};
@@ -33,10 +39,25 @@ const HASH: &str = "hash";
 /// The months that have entries, each with its first one.
 const MONTHS: &str = "months";
 
+/// The number and the hash of the last archived entry.
+const ARCHIVED: &str = "archived";
+const ARCHIVED_HASH: &str = "archived_hash";
+
 /// The newest entry of the trail, and where its entries are.
 struct Head {
     newest: AuditHead,
+    /// The last archived entry.
+    archived: Option<AuditHead>,
     months: Months,
+    /// The months as they are stored.
+    stored_months: String,
+}
+
+impl Head {
+    /// The number of the last archived entry, or 0.
+    fn last_archived(&self) -> u64 {
+        self.archived.as_ref().map_or(0, |archived| archived.sequence)
+    }
 }
 
 /// The months that have entries in ascending order, each with the number of its first entry.
@@ -101,27 +122,35 @@ fn put(entry: &AuditEntry, months: &Months) -> Write {
 }
 
 fn put_head(entry: &AuditEntry, months: &Months, before: Option<&Head>) -> Write {
-    let months = serde_json::to_string(months).unwrap_or_default();
     let write = Write::update(HEAD, Key::audit_head())
         .set(SEQUENCE, item::number(entry.sequence))
         .set(HASH, item::text(&entry.hash))
-        .set(MONTHS, item::text(months));
+        .set(MONTHS, item::text(months_text(months)));
     match before {
         None => write.if_new(),
-        Some(Head { newest, .. }) => {
-            write.if_equal(SEQUENCE, item::number(newest.sequence)).if_equal(HASH, item::text(&newest.hash))
-        }
+        // The archive changes the months, too.
+        Some(Head { newest, stored_months, .. }) => write
+            .if_equal(SEQUENCE, item::number(newest.sequence))
+            .if_equal(HASH, item::text(&newest.hash))
+            .if_equal(MONTHS, item::text(stored_months)),
     }
+}
+
+fn months_text(months: &Months) -> String {
+    serde_json::to_string(months).unwrap_or_default()
 }
 
 async fn head(database: &Database) -> Result<Option<Head>, StoreError> {
     let read = |item: Item| -> Result<Head, StoreError> {
-        let months = serde_json::from_str(item.text(MONTHS)?);
-        Ok(Head {
-            newest: AuditHead { sequence: item.number(SEQUENCE)?, hash: item.text(HASH)?.to_owned() },
-            months: months
-                .map_err(|_| StoreError::Corrupt { what: HEAD, reason: "its months are unknown".into() })?,
-        })
+        let stored_months = item.text(MONTHS)?.to_owned();
+        let months = serde_json::from_str(&stored_months)
+            .map_err(|_| StoreError::Corrupt { what: HEAD, reason: "its months are unknown".into() })?;
+        let archived = match item.optional_number(ARCHIVED)? {
+            Some(sequence) => Some(AuditHead { sequence, hash: item.text(ARCHIVED_HASH)?.to_owned() }),
+            None => None,
+        };
+        let newest = AuditHead { sequence: item.number(SEQUENCE)?, hash: item.text(HASH)?.to_owned() };
+        Ok(Head { newest, archived, months, stored_months })
     };
     database.get(HEAD, &Key::audit_head()).await?.map(read).transpose()
 }
@@ -143,24 +172,65 @@ fn queries(months: &[(String, u64)], first: u64, last: u64, direction: Direction
 }
 
 /// One page of the trail up to its head. Entries are found by their numbers, so none is skipped. An
-/// entry that someone deleted is missing from the list.
+/// entry that someone deleted is missing from the list. If entries were archived and deleted while the page was read,
+/// it is read again.
 pub(crate) async fn list(
     database: &Database,
     direction: Direction,
     page: &PageRequest,
 ) -> Result<AuditPage, StoreError> {
-    let head = head(database).await?;
-    let newest = head.as_ref().map_or(0, |head| head.newest.sequence);
-    let (first, last) = match (direction, &page.start) {
-        (Direction::Ascending, Start::Offset(offset)) => (u64::from(*offset) + 1, newest),
-        (Direction::Ascending, Start::After(after)) => {
-            (read_position::<u64>(after)?.saturating_add(1), newest)
+    let mut head = self::head(database).await?;
+    loop {
+        let (first, last) = range(head.as_ref(), direction, &page.start)?;
+        let read = read(database, head, direction, page, first, last).await?;
+        if is_whole(&read, direction, first, last) {
+            return Ok(read);
         }
-        (Direction::Descending, Start::Offset(offset)) => (1, newest.saturating_sub((*offset).into())),
-        (Direction::Descending, Start::After(after)) => {
-            (1, read_position::<u64>(after)?.saturating_sub(1).min(newest))
+        head = self::head(database).await?;
+        if head.as_ref().and_then(|head| head.archived.as_ref()) == read.archived.as_ref() {
+            return Ok(read);
         }
+    }
+}
+
+/// The numbers of the first and the last entry from which a page is read.
+fn range(head: Option<&Head>, direction: Direction, start: &Start) -> Result<(u64, u64), StoreError> {
+    let newest = head.map_or(0, |head| head.newest.sequence);
+    let archived = head.map_or(0, Head::last_archived);
+    let (first, last) = (archived.saturating_add(1), newest);
+    Ok(match (direction, start) {
+        (Direction::Ascending, Start::Offset(offset)) => (first.saturating_add((*offset).into()), last),
+        (Direction::Descending, Start::Offset(offset)) => (first, last.saturating_sub((*offset).into())),
+        (Direction::Ascending, Start::After(after)) => match read_position::<u64>(after)? {
+            after if after < archived => return Err(StoreError::ArchivedPosition),
+            after => (after.saturating_add(1), last),
+        },
+        (Direction::Descending, Start::After(after)) => match read_position::<u64>(after)? {
+            after if archived > 0 && after <= archived => return Err(StoreError::ArchivedPosition),
+            after => (first, after.saturating_sub(1).min(last)),
+        },
+    })
+}
+
+/// Whether a page has all entries of its range up to its end.
+fn is_whole(page: &AuditPage, direction: Direction, first: u64, last: u64) -> bool {
+    let mut expected: Box<dyn Iterator<Item = u64>> = match direction {
+        Direction::Ascending => Box::new(first..=last),
+        Direction::Descending => Box::new((first..=last).rev()),
     };
+    let entries = &page.entries;
+    entries.data.iter().all(|entry| expected.next() == Some(entry.sequence))
+        && (entries.has_more() || expected.next().is_none())
+}
+
+async fn read(
+    database: &Database,
+    head: Option<Head>,
+    direction: Direction,
+    page: &PageRequest,
+    first: u64,
+    last: u64,
+) -> Result<AuditPage, StoreError> {
     let mut entries = PageBuilder::new(page.limit);
     let months = head.as_ref().map_or(&[][..], |head| &head.months);
     'page: for query in queries(months, first, last, direction) {
@@ -175,7 +245,8 @@ pub(crate) async fn list(
             }
         }
     }
-    Ok(AuditPage { entries: entries.finish(), head: head.map(|head| head.newest) })
+    let (newest, archived) = head.map_or((None, None), |head| (Some(head.newest), head.archived));
+    Ok(AuditPage { entries: entries.finish(), head: newest, archived })
 }
 
 #[cfg(test)]

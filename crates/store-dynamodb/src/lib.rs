@@ -46,7 +46,7 @@
 //! | `idempotency#`hash | `record` | the same for other requests |
 //! | `key-rates#`bucket | length`#`start | the number of requests in a window. Removed by its `expires` |
 //! | `audit#`month | `entry#`sequence | an entry of the audit trail |
-//! | `audit` | `head` | the number and hash of the last entry, and the first number of each month |
+//! | `audit` | `head` | the number and hash of the last entry and of the last archived one, and the first number of each month |
 //! | | `start` | says that the trail has begun |
 //!
 //! A partition takes 1,000 writes and 3,000 reads of a unit a second. So nothing that grows with the conversations of a
@@ -173,7 +173,9 @@
 //! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if unchanged, entry; in a rotation also the new key and the idempotency record, after a `Query` of entries for the live keys |
 //! | `add_key_use` | two `GetItem`; transaction of the usage on its revision |
 //! | `count_request` | one conditional `UpdateItem` |
-//! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last in each of their months |
+//! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last in each of their months; if an entry is missing, the head again |
+//! | `set_audit_archived` | `GetItem` of the head and of the entry; `UpdateItem` of the head, if it is unchanged |
+//! | `delete_archived_audit` | `GetItem` of the head; if its first month begins with an archived entry, `Query` of that month, a `DeleteItem` for each archived entry, and `UpdateItem` of the head |
 //!
 //! # Pages
 //!
@@ -237,7 +239,7 @@
 //! settlements write to.
 //!
 //! All changes of keys meet at the head of the audit trail, because the trail has one order. Its entries are in a
-//! partition for each month, so that it may grow without end and a month may be moved away. Of two concurrent changes,
+//! partition for each month, so that it may grow without end and a month may be archived. Of two concurrent changes,
 //! one is canceled, seals its entry to the new head, and is retried. The conditions of its decision still apply.
 //!
 //! Canceled, throttled and lost calls are retried with jitter for eight seconds; then the store is

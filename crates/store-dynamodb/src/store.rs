@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{Client, config::Builder};
 use jiff::Timestamp;
-use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
+use onerun_auth::{AuditHead, KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
 use onerun_domain::{
     Direction, Job, JobId, JobKind, MonitorId, Page, PageRequest, Project, ProjectId, SimulationId,
 };
@@ -248,5 +248,13 @@ impl KeyStore for DynamoDbStore {
 
     async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError> {
         audit::list(&self.database, direction, &page).await
+    }
+
+    async fn set_audit_archived(&self, last: &AuditHead) -> Result<bool, StoreError> {
+        audit::set_archived(&self.database, last).await
+    }
+
+    async fn delete_archived_audit(&self, limit: u32) -> Result<bool, StoreError> {
+        audit::delete_archived(&self.database, limit).await
     }
 }

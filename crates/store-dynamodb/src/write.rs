@@ -198,6 +198,13 @@ impl Write {
         self
     }
 
+    /// Only if an attribute is absent.
+    pub(crate) fn if_absent(mut self, name: &str) -> Self {
+        let name = self.name(name);
+        self.conditions.push(format!("attribute_not_exists({name})"));
+        self
+    }
+
     /// Only if an attribute equals `value`.
     pub(crate) fn if_equal(mut self, name: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value(value));

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
+use onerun_auth::{AuditHead, KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
 use onerun_domain::{
     Direction, Job, JobId, JobKind, MonitorId, Page, PageRequest, Project, ProjectId, SimulationId,
 };
@@ -328,5 +328,18 @@ impl KeyStore for SqliteStore {
 
     async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError> {
         self.database.read(move |connection| audit::list(connection, direction, &page)).await
+    }
+
+    async fn set_audit_archived(&self, last: &AuditHead) -> Result<bool, StoreError> {
+        let last = last.clone();
+        self.database.write(move |connection| audit::set_archived(connection, &last)).await
+    }
+
+    async fn delete_archived_audit(&self, limit: u32) -> Result<bool, StoreError> {
+        // Usually there are none, and the check needs no writer.
+        if !self.database.read(audit::has_archived).await? {
+            return Ok(false);
+        }
+        self.database.write(move |connection| audit::delete_archived(connection, limit)).await
     }
 }

@@ -91,6 +91,13 @@ macro_rules! contract {
                 trail_is_read_both_ways_in_pages
                 trail_is_started_once
                 concurrent_changes_make_one_chain
+                unarchived_trail_has_nothing_to_delete
+                archived_entries_are_in_no_list
+                archived_entries_are_deleted_in_steps
+                only_an_entry_of_the_list_is_archived
+                position_among_archived_entries_is_refused
+                trail_goes_on_after_all_of_it_is_archived
+                archive_beside_changes_keeps_one_chain
             }
             batches {
                 batch_is_read_as_added

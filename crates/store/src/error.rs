@@ -23,6 +23,9 @@ pub enum StoreError {
     /// The position of a list is invalid, or belongs to another list.
     #[error("the list has no such position")]
     UnknownPosition,
+    /// The position of a list is among rows that were archived.
+    #[error("the rows at this position of the list are archived")]
+    ArchivedPosition,
     /// A stored value cannot be read back.
     #[error("the stored {what} is corrupt: {reason}")]
     Corrupt {

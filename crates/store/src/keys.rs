@@ -200,6 +200,8 @@ pub struct AuditPage {
     pub entries: Page<AuditEntry>,
     /// The last entry of the trail, from the same snapshot or a later one.
     pub head: Option<AuditHead>,
+    /// The last archived entry; the list begins after it. `None` if no entry is archived.
+    pub archived: Option<AuditHead>,
 }
 
 /// The part of a store for managed keys.
@@ -245,6 +247,17 @@ pub trait KeyStore: Send + Sync {
     /// have been counted twice, but never not at all.
     async fn count_request(&self, bucket: &str, limit: RateLimit, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// A page of the audit trail, oldest or newest entries first.
+    /// A page of the audit trail without its archived entries, oldest or newest entries first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::ArchivedPosition`] if the page would begin among archived entries.
     async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError>;
+
+    /// Records that the archive has all entries up to `last`. From then on no list has them. Returns `false` and
+    /// writes nothing if the list has no such entry, as when it is archived already.
+    async fn set_audit_archived(&self, last: &AuditHead) -> Result<bool, StoreError>;
+
+    /// Deletes up to `limit` archived entries, oldest first. Returns whether some may be left.
+    async fn delete_archived_audit(&self, limit: u32) -> Result<bool, StoreError>;
 }

@@ -1,6 +1,8 @@
 //! The calls of operations in this process, checked against the roles of their functions. `routes.rs` checks the
 //! functions themselves; this is faster, and needs no build of them.
 
+use std::sync::Arc;
+
 use http::Method;
 use jiff::SignedDuration;
 use onerun_tests::{
@@ -117,6 +119,26 @@ async fn moved_entries_need_only_the_rights_of_their_functions() {
     roles.check("list_keys");
     client.get("/v1/audit", 200).await;
     roles.check("list_audit");
+}
+
+#[tokio::test]
+async fn archive_of_the_audit_trail_needs_only_the_rights_of_its_function() {
+    let (app, meter) = TestApp::metered().await;
+    let roles = Roles { rights: Template::rights(), meter };
+    for _ in 0..2 {
+        for name in ["One", "Other"] {
+            app.root().create_key(json!({ "name": name })).await;
+        }
+        app.advance(SignedDuration::from_hours(200 * 24));
+    }
+    roles.meter.take_calls();
+    let archiver = crate::audit_archive::archiver(&app, &Arc::default());
+    while archiver.step().await.expect("the step succeeds") {
+        roles.check("archive_audit");
+    }
+    roles.check("archive_audit");
+    let page = app.root().get("/v1/audit", 200).await;
+    assert_eq!(page["archived"], page["head"]);
 }
 
 #[tokio::test]

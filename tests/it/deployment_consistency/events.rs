@@ -60,6 +60,7 @@ fn every_operation_has_events_and_every_event_a_route() {
         "run_jobs.poison.json",
         "tick.json",
         "run_monitor.json",
+        "archive_audit.json",
         "rotate_secret.create_secret.json",
         "rotate_secret.set_secret.json",
         "rotate_secret.test_secret.json",

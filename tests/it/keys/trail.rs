@@ -7,7 +7,7 @@ use super::{CliOutput, keys};
 
 /// Runs SQL on the database of a stopped server, after removing the triggers that protect the
 /// trail.
-const SQL: &str = r"
+pub(super) const SQL: &str = r"
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
 for (name,) in database.execute('SELECT name FROM sqlite_master WHERE type = \'trigger\'').fetchall():

@@ -169,15 +169,13 @@ async fn pass(
     request: Request<Bytes>,
 ) -> Option<Response<Bytes>> {
     let (head, body) = request.into_parts();
-    // `DynamoDB_20120810.GetItem`
-    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let (target, input) = call(&head, &body);
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let input = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let caller = head.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok());
     if traffic.is_closed.load(Ordering::SeqCst) {
         return refusal("the role has no rights");
     }
-    if let Some(lacking) = traffic.rights.lacking(caller.unwrap_or_default(), target, &input) {
+    if let Some(lacking) = traffic.rights.lacking(caller.unwrap_or_default(), &target, &input) {
         traffic.denied.lock().unwrap_or_else(PoisonError::into_inner).push(lacking.clone());
         return refusal(&lacking);
     }
@@ -223,6 +221,21 @@ async fn pass(
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Some(response)
+}
+
+/// The target of a call, such as `DynamoDB_20120810.GetItem`, and its input. A call to S3 has both in its method and
+/// path.
+fn call(head: &http::request::Parts, body: &[u8]) -> (String, Value) {
+    if let Some(target) = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()) {
+        return (target.to_owned(), serde_json::from_slice(body).unwrap_or(Value::Null));
+    }
+    let operation = match head.method {
+        http::Method::GET => "s3.GetObject",
+        http::Method::PUT => "s3.PutObject",
+        _ => "",
+    };
+    let (bucket, key) = head.uri.path().trim_start_matches('/').split_once('/').unwrap_or_default();
+    (operation.to_owned(), json!({ "Bucket": bucket, "Key": key }))
 }
 
 /// AWS's reply to a call that the role does not allow.

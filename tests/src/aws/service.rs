@@ -123,6 +123,26 @@ impl Moto {
         ]
     }
 
+    /// Creates a bucket of S3.
+    pub(crate) async fn create_bucket(&self, name: &str) {
+        let region = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+        );
+        let request = http_client().put(format!("{}/{name}", self.url)).body(region);
+        let made = request.header("authorization", authorization("s3")).send().await;
+        assert!(made.is_ok_and(|answer| answer.status().is_success()), "moto makes no bucket");
+    }
+
+    /// The text of an object of S3, if it exists.
+    pub(crate) async fn object(&self, bucket: &str, key: &str) -> Option<String> {
+        let request = http_client().get(format!("{}/{bucket}/{key}", self.url));
+        let found = request.header("authorization", authorization("s3")).send().await.expect("moto answers");
+        if !found.status().is_success() {
+            return None;
+        }
+        Some(found.text().await.expect("a text"))
+    }
+
     /// Registers a function in moto, and returns its ARN.
     pub(crate) async fn register_function(&self, name: &str) -> String {
         let http = http_client();

@@ -63,6 +63,10 @@ impl Table {
         self.caller.call("Scan", &scan).await["Items"].as_array().cloned().unwrap_or_default()
     }
 
+    pub(crate) async fn put(&self, item: &Value) {
+        self.caller.call("PutItem", &json!({ "TableName": self.name, "Item": item })).await;
+    }
+
     pub(crate) async fn set(&self, item: &Value, attributes: &[(&str, Value)]) {
         let updates: serde_json::Map<String, Value> = attributes
             .iter()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{ACCOUNT, REGION};
 use crate::{
-    rights::{Rights, table_arn},
+    rights::{Rights, bucket_arn, table_arn},
     template::logical_id,
 };
 
@@ -91,6 +91,7 @@ impl Template {
             template.refer(&format!("{name}.Arn"), &name);
         }
         template.refer("Table.Arn", &table_arn("Table"));
+        template.refer("AuditBucket.Arn", &bucket_arn("AuditBucket"));
         Rights::new(template.roles(), "Secret", "Key")
     }
 

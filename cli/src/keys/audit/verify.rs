@@ -1,7 +1,8 @@
 //! `onerun keys audit --verify`: the verification of the audit trail.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
+use anyhow::bail;
 use onerun_auth::{AuditCheck, AuditEvent, NO_HASH};
 use onerun_client::{
     Client,
@@ -9,6 +10,7 @@ use onerun_client::{
 };
 use serde::Serialize;
 
+use super::archive::{self, ArchiveFile};
 use crate::{list::PAGE, outcome::Negative, output};
 
 /// The number and hash of an entry, noted at an earlier verification.
@@ -38,7 +40,9 @@ impl FromStr for Anchor {
 #[derive(Debug, Serialize, PartialEq, Eq)]
 struct Verification {
     valid: bool,
-    /// How many entries from the first on are valid.
+    /// The number of the first entry that was verified: 1, unless archived entries were left out.
+    from: u64,
+    /// The number of the last valid entry.
     entries: u64,
     /// The last entry; `None` if the trail is empty or invalid.
     head: Option<AuditHead>,
@@ -48,44 +52,88 @@ struct Verification {
     reason: Option<String>,
 }
 
-pub(super) async fn verify(client: &Client, anchors: &[Anchor], json: bool) -> anyhow::Result<()> {
-    let mut trail = TrailReader::new(anchors);
-    let mut failed = None;
-    let mut request = PageRequest::first(PAGE as usize);
-    loop {
-        let page = client.list_audit(AuditOrder::Oldest, request.clone()).await?;
-        let next = page.following(&request);
-        match trail.read(&page) {
-            Ok(Progress::More) => {
-                request = match next {
-                    Some(next) => next,
-                    // Entries were added while the last page was read.
-                    None => PageRequest { start: Start::Offset(u32::try_from(trail.entries())?), ..request },
-                };
-            }
-            Ok(Progress::Complete) => break,
-            Err(invalid) => {
-                failed = Some(invalid);
-                break;
-            }
-        }
+/// Verifies the trail, and the files of its archive before it.
+pub(super) async fn verify(
+    client: &Client,
+    anchors: &[Anchor],
+    files: &[PathBuf],
+    json: bool,
+) -> anyhow::Result<()> {
+    let files = archive::sorted(files)?;
+    let request = PageRequest::first(PAGE as usize);
+    let page = client.list_audit(AuditOrder::Oldest, request.clone()).await?.into_value();
+    let archived = page.archived.clone();
+    if files.is_empty()
+        && let Some(archived) = &archived
+        && let Some(anchor) = anchors.iter().find(|one| (1..archived.sequence).contains(&one.sequence))
+    {
+        bail!(
+            "entry {} of `--anchor` is archived; name the files of the archive with `--archive`",
+            anchor.sequence
+        );
     }
+    let mut trail = TrailReader::new(anchors, archived);
+    let mut failed = read_archive(&mut trail, &files)?;
     if failed.is_none() {
-        failed = trail.missing_anchor();
+        failed = read_pages(client, &mut trail, page, request).await?.or_else(|| trail.missing_anchor());
     }
     report(&trail, failed, json)
 }
 
+/// Reads the files, which must have all archived entries.
+fn read_archive(trail: &mut TrailReader, files: &[PathBuf]) -> anyhow::Result<Option<Invalid>> {
+    for path in files {
+        let mut file = ArchiveFile::open(path)?;
+        while let Some(entry) = file.next_entry()? {
+            if let Err(invalid) = trail.read_line(&file.name, file.line, &entry) {
+                return Ok(Some(invalid));
+            }
+        }
+    }
+    Ok(trail.begin(!files.is_empty()).err())
+}
+
+/// Reads the pages of the API from `page` on.
+async fn read_pages(
+    client: &Client,
+    trail: &mut TrailReader,
+    mut page: AuditPage,
+    mut request: PageRequest,
+) -> anyhow::Result<Option<Invalid>> {
+    loop {
+        if page.archived != trail.archived {
+            bail!("entries were archived during the verification; run the command again");
+        }
+        match trail.read(&page) {
+            Ok(Progress::More) => {}
+            Ok(Progress::Complete) => return Ok(None),
+            Err(invalid) => return Ok(Some(invalid)),
+        }
+        request = match page.following(&request) {
+            Some(next) => next,
+            // Entries were added while the last page was read.
+            None => PageRequest { start: Start::Offset(u32::try_from(trail.listed())?), ..request },
+        };
+        page = client.list_audit(AuditOrder::Oldest, request.clone()).await?.into_value();
+    }
+}
+
 fn report(trail: &TrailReader, failed: Option<Invalid>, json: bool) -> anyhow::Result<()> {
     let head = trail.head();
-    let entries = trail.entries();
+    let (from, entries) = (trail.from, trail.entries());
     if json {
         let verification = match &failed {
-            None => {
-                Verification { valid: true, entries, head: head.clone(), first_wrong: None, reason: None }
-            }
+            None => Verification {
+                valid: true,
+                from,
+                entries,
+                head: head.clone(),
+                first_wrong: None,
+                reason: None,
+            },
             Some(Invalid { sequence, reason }) => Verification {
                 valid: false,
+                from,
                 entries,
                 head: None,
                 first_wrong: Some(*sequence),
@@ -113,9 +161,14 @@ fn report(trail: &TrailReader, failed: Option<Invalid>, json: bool) -> anyhow::R
                      later ones."
                 ),
             };
-            output::print_note(&format!(
-                "The hashes of all {entries} entries match. {known} Store the line elsewhere, for `--anchor`.\n"
-            ));
+            let matching = match from.saturating_sub(1) {
+                0 => format!("The hashes of all {entries} entries match."),
+                archived => format!(
+                    "The hashes of the entries after {archived} match. Entries up to {archived} are archived and were not \
+                     verified: name the files of the archive with `--archive`."
+                ),
+            };
+            output::print_note(&format!("{matching} {known} Store the line elsewhere, for `--anchor`.\n"));
             Ok(())
         }
     }
@@ -135,21 +188,101 @@ enum Progress {
     Complete,
 }
 
-/// Verifies an audit trail page by page.
+/// Verifies an audit trail: the files of its archive, then page by page what the API lists.
 struct TrailReader {
     check: AuditCheck,
     anchors: Vec<Anchor>,
     /// How many pages were empty although the head was not reached.
     empty_pages: u32,
+    /// The number of the first entry that is verified.
+    from: u64,
+    /// The last archived entry, as the API reports it.
+    archived: Option<AuditHead>,
+    /// The hashes of the entries in files from the last archived one on.
+    in_files: BTreeMap<u64, String>,
 }
 
 impl TrailReader {
-    fn new(anchors: &[Anchor]) -> Self {
-        Self { check: AuditCheck::default(), anchors: anchors.to_vec(), empty_pages: 0 }
+    fn new(anchors: &[Anchor], archived: Option<AuditHead>) -> Self {
+        Self {
+            check: AuditCheck::default(),
+            anchors: anchors.to_vec(),
+            empty_pages: 0,
+            from: 1,
+            archived,
+            in_files: BTreeMap::new(),
+        }
     }
 
+    /// The number of the last valid entry.
     fn entries(&self) -> u64 {
         self.check.head().map_or(0, |head| head.sequence)
+    }
+
+    /// How many valid entries the API has listed.
+    fn listed(&self) -> u64 {
+        self.entries().saturating_sub(self.last_archived())
+    }
+
+    fn last_archived(&self) -> u64 {
+        self.archived.as_ref().map_or(0, |archived| archived.sequence)
+    }
+
+    /// Verifies the next entry against the one before it and the anchors.
+    fn take(&mut self, entry: &AuditEntry) -> Result<(), String> {
+        self.check.take(&sealed(entry)).map_err(|error| error.to_string())?;
+        let anchor = self.anchors.iter().find(|anchor| anchor.sequence == entry.sequence);
+        if anchor.is_some_and(|anchor| anchor.hash != entry.hash) {
+            return Err("it differs from `--anchor`".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Verifies the next entry in the files of the archive.
+    fn read_line(&mut self, name: &str, line: u64, entry: &AuditEntry) -> Result<(), Invalid> {
+        let (expected, found, is_first) = (self.entries() + 1, entry.sequence, line == 1);
+        self.take(entry).map_err(|reason| {
+            let reason = if is_first && found > expected {
+                format!("no file has the entries from {expected} to {} before {name}", found - 1)
+            } else if is_first && found < expected {
+                format!("{name} begins with entry {found}, which another file has, too")
+            } else {
+                format!("{name}, line {line}: {reason}")
+            };
+            Invalid { sequence: expected.min(found.max(1)), reason }
+        })?;
+        if found >= self.last_archived() {
+            self.in_files.insert(found, entry.hash.clone());
+        }
+        Ok(())
+    }
+
+    /// Continues with the entries that the API lists, after the last archived one. Files must have all entries up to
+    /// that one, if there are any.
+    fn begin(&mut self, has_files: bool) -> Result<(), Invalid> {
+        let mut head = None;
+        if let Some(AuditHead { sequence, hash }) = &self.archived {
+            let (sequence, read) = (*sequence, self.entries());
+            let differs = |reason: &str| Invalid { sequence, reason: reason.to_owned() };
+            if has_files && read < sequence {
+                let reason = format!("the entries up to {sequence} are archived, and no file has them");
+                return Err(Invalid { sequence: read + 1, reason });
+            }
+            if self.in_files.get(&sequence).is_some_and(|found| found != hash) {
+                return Err(differs(
+                    "the API reports another hash for the last archived entry than the file has",
+                ));
+            }
+            if self.anchors.iter().any(|anchor| anchor.sequence == sequence && anchor.hash != *hash) {
+                return Err(differs("it differs from `--anchor`"));
+            }
+            if !has_files {
+                self.from = sequence + 1;
+            }
+            head = Some(onerun_auth::AuditHead { sequence, hash: hash.clone() });
+        }
+        self.check = AuditCheck::after(head);
+        Ok(())
     }
 
     fn head(&self) -> Option<AuditHead> {
@@ -159,13 +292,11 @@ impl TrailReader {
     /// Verifies the next page against the entries before it, the anchors, and the head that the API reports.
     fn read(&mut self, page: &AuditPage) -> Result<Progress, Invalid> {
         for entry in &page.data {
-            let expected = self.entries() + 1;
-            let invalid = |reason: String| Invalid { sequence: expected, reason };
-            self.check.take(&sealed(entry)).map_err(|error| invalid(error.to_string()))?;
-            if let Some(anchor) = self.anchors.iter().find(|anchor| anchor.sequence == entry.sequence)
-                && anchor.hash != entry.hash
-            {
-                return Err(invalid("it differs from `--anchor`".to_owned()));
+            let sequence = self.entries() + 1;
+            self.take(entry).map_err(|reason| Invalid { sequence, reason })?;
+            if self.in_files.get(&sequence).is_some_and(|hash| *hash != entry.hash) {
+                let reason = "a file of the archive has another entry with this number".to_owned();
+                return Err(Invalid { sequence, reason });
             }
         }
         let named = page.head.as_ref();
@@ -178,6 +309,14 @@ impl TrailReader {
             if self.head().as_ref() != named {
                 let reason = "the API reports another hash for the last entry".to_owned();
                 return Err(Invalid { sequence: read, reason });
+            }
+            if let Some((last, _)) = self.in_files.last_key_value()
+                && *last > end
+            {
+                let reason = format!(
+                    "a file of the archive has entry {last}, but the API reports entry {end} as the last"
+                );
+                return Err(Invalid { sequence: end + 1, reason });
             }
             return Ok(Progress::Complete);
         }
@@ -274,7 +413,7 @@ mod tests {
 
     /// Verifies a trail that is listed in pages of two.
     fn verify(listed: &[Value], head: &Value, anchors: &[Anchor]) -> Option<(u64, String)> {
-        let mut trail = TrailReader::new(anchors);
+        let mut trail = TrailReader::new(anchors, None);
         for _ in 0..listed.len() + 5 {
             let data: Vec<_> =
                 listed.iter().skip(usize::try_from(trail.entries()).unwrap()).take(2).collect();
@@ -360,12 +499,11 @@ mod tests {
         assert_eq!(verify(&whole, &head(cut), &[]).unwrap().0, 4, "a head that was set back");
     }
 
-    #[test]
-    fn rewritten_trail_is_found_by_its_anchor() {
-        let whole = trail(5);
+    /// A trail whose entries were changed and hashed again.
+    fn forged(whole: &[Value]) -> Vec<Value> {
         let mut forged = Vec::new();
         let mut last = None;
-        for entry in &whole {
+        for entry in whole {
             let mut entry = sealed(&serde_json::from_value(entry.clone()).unwrap());
             entry.event.actor.key_id = "somebody else".into();
             let again = entry.event.seal(last.as_ref());
@@ -376,6 +514,13 @@ mod tests {
             shown["hash"] = again.hash.into();
             forged.push(shown);
         }
+        forged
+    }
+
+    #[test]
+    fn rewritten_trail_is_found_by_its_anchor() {
+        let whole = trail(5);
+        let forged = forged(&whole);
         assert_eq!(verify(&forged, &head(&forged), &[]), None);
         assert_eq!(verify(&forged, &head(&forged), &[anchor(&whole[2])]).unwrap().0, 3);
     }
@@ -383,7 +528,7 @@ mod tests {
     #[test]
     fn entry_added_during_verification_is_valid() {
         let whole = trail(4);
-        let mut reading = TrailReader::new(&[]);
+        let mut reading = TrailReader::new(&[], None);
         let page = |from: usize, to: usize, end: usize| -> AuditPage {
             let page = json!({"data": &whole[from..to], "has_more": false, "head": head(&whole[..end])});
             serde_json::from_value(page).unwrap()
@@ -392,6 +537,71 @@ mod tests {
         assert_eq!(reading.read(&page(0, 2, 3)).unwrap(), Progress::More);
         assert_eq!(reading.read(&page(2, 2, 3)).unwrap(), Progress::More);
         assert_eq!(reading.read(&page(2, 4, 4)).unwrap(), Progress::Complete);
+    }
+
+    /// Verifies files, each with some entries of a trail, and then the rest of the trail.
+    fn verify_files(files: &[&[Value]], archived: u64, trail: &[Value]) -> Result<u64, (u64, String)> {
+        let end = |number: u64| usize::try_from(number).unwrap();
+        let archived_head: Option<AuditHead> = serde_json::from_value(head(&trail[..end(archived)])).unwrap();
+        let mut reading = TrailReader::new(&[], archived_head);
+        let mut read = || -> Result<u64, Invalid> {
+            for (number, file) in files.iter().enumerate() {
+                for (line, entry) in (1..).zip(*file) {
+                    let entry = serde_json::from_value(entry.clone()).unwrap();
+                    reading.read_line(&format!("file {number}"), line, &entry)?;
+                }
+            }
+            reading.begin(!files.is_empty())?;
+            let page = json!({"data": &trail[end(archived)..], "has_more": false, "head": head(trail)});
+            assert_eq!(reading.read(&serde_json::from_value(page).unwrap())?, Progress::Complete);
+            Ok(reading.from)
+        };
+        read().map_err(|Invalid { sequence, reason }| (sequence, reason))
+    }
+
+    #[test]
+    fn files_and_the_rest_of_the_trail_are_one_chain() {
+        let whole = trail(6);
+        let (first, second) = (&whole[..2], &whole[2..4]);
+        assert_eq!(verify_files(&[first, second], 4, &whole), Ok(1));
+        assert_eq!(verify_files(&[], 4, &whole), Ok(5));
+        // A part that was written and not recorded yet.
+        assert_eq!(verify_files(&[first, second], 2, &whole), Ok(1));
+        assert_eq!(verify_files(&[&whole[..]], 6, &whole), Ok(1));
+    }
+
+    #[test]
+    fn missing_doubled_reordered_or_other_file_is_named() {
+        let whole = trail(6);
+        let files = [&whole[..2], &whole[2..4]];
+        let mut swapped = files[1].to_vec();
+        swapped.swap(0, 1);
+        let mut changed = files[1].to_vec();
+        changed[1]["actor"]["key_id"] = "other".into();
+        let mut other = trail(5)[2..].to_vec();
+        other[0]["details"]["name"] = "another trail".into();
+        for (files, sequence, expected) in [
+            (&files[1..], 1, "no file has the entries from 1 to 2 before file 0"),
+            (&files[..1], 3, "the entries up to 4 are archived, and no file has them"),
+            (
+                &[files[0], files[0], files[1]][..],
+                1,
+                "file 1 begins with entry 1, which another file has, too",
+            ),
+            (&[files[0], &swapped][..], 3, "no file has the entries from 3 to 3 before file 1"),
+            (&[files[0], &changed][..], 4, "file 1, line 2: entry 4 was changed"),
+            (&[files[0], &other][..], 3, "file 1, line 1: entry 3 was changed"),
+        ] {
+            assert_eq!(verify_files(files, 4, &whole), Err((sequence, expected.to_owned())));
+        }
+        // Its hashes are right, but the API lists another trail.
+        let of_another = verify_files(&[&whole[..5]], 0, &forged(&whole));
+        assert_eq!(of_another.unwrap_err().1, "a file of the archive has another entry with this number");
+        let longer = verify_files(&[&whole[..5]], 0, &whole[..4]).unwrap_err();
+        assert_eq!(
+            longer,
+            (5, "a file of the archive has entry 5, but the API reports entry 4 as the last".to_owned())
+        );
     }
 
     #[test]

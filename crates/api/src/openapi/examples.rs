@@ -189,6 +189,7 @@ impl Example for AuditPageOut {
             "has_more": false,
             "next_cursor": null,
             "head": { "sequence": 1, "hash": hash },
+            "archived": null,
         })
     }
 }

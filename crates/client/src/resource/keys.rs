@@ -359,6 +359,10 @@ pub struct AuditPage {
     pub next_cursor: Option<String>,
     /// The last entry of the whole trail; `None` if it is empty.
     pub head: Option<AuditHead>,
+    /// The last archived entry, after which the list begins; `None` if none is archived, and from servers without an
+    /// archive.
+    #[serde(default)]
+    pub archived: Option<AuditHead>,
 }
 
 impl AuditPage {
@@ -368,7 +372,8 @@ impl AuditPage {
     }
 }
 
-/// The last entry of an audit trail. Store it to verify later that the entries up to it are unchanged.
+/// An entry of an audit trail by number and hash. Store the last one to verify later that the entries up to it are
+/// unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditHead {
     /// Its number.

@@ -41,7 +41,7 @@ async fn send(address: SocketAddr, time: Duration) -> Result<Response<Bytes>, Tr
         .header("authorization", "Bearer sk-1")
         .body(Bytes::from_static(b"body"))
         .unwrap();
-    ModelTransport::new().send(request, time).await
+    HttpTransport::new().send(request, time).await
 }
 
 #[tokio::test]
