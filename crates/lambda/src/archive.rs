@@ -54,12 +54,11 @@ impl<T: Transport> Bucket<T> {
         credentials: SharedCredentialsProvider,
         transport: T,
     ) -> Self {
-        let url = match endpoint {
-            Some(endpoint) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
-            None => {
-                let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-                format!("https://{bucket}.s3.{region}.{suffix}")
-            }
+        let url = if let Some(endpoint) = endpoint {
+            format!("{}/{bucket}", endpoint.trim_end_matches('/'))
+        } else {
+            let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+            format!("https://{bucket}.s3.{region}.{suffix}")
         };
         Self { url, region: region.to_owned(), credentials, transport }
     }
