@@ -34,7 +34,7 @@ const MET: &str = "met";
 const NOT_MET: &str = "not_met";
 const CANNOT_TELL: &str = "cannot_tell";
 
-/// The least probability of a verdict. Below it the verdict is inconclusive. DeepEval has the same limit.
+/// The least probability of a verdict. Below it the verdict is inconclusive. `DeepEval` has the same limit.
 const CERTAIN: f64 = 0.65;
 
 /// How far a sum of rounded probabilities may be from 1.

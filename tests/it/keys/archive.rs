@@ -38,7 +38,7 @@ fn entries() -> Vec<AuditEntry> {
 async fn server(entries: &[AuditEntry]) -> Server {
     let mut server = Server::start_with(&[("ONERUN_AUDIT_ARCHIVE_DAYS", "90")]).await;
     server.terminate().await;
-    let sql: String = entries
+    let inserts: Vec<String> = entries
         .iter()
         .map(|entry| {
             let body = audit_body(entry);
@@ -46,7 +46,7 @@ async fn server(entries: &[AuditEntry]) -> Server {
         })
         .collect();
     let mut command = venv("python");
-    command.args(["-c", SQL]).arg(server.data().join("onerun.db")).arg(sql);
+    command.args(["-c", SQL]).arg(server.data().join("onerun.db")).arg(inserts.concat());
     Process::spawn(command).success().await;
     server.restart().await;
     server

@@ -85,7 +85,7 @@ fn choice(number: usize, met: f64, not_met: f64, cannot_tell: f64) -> Value {
     })
 }
 
-fn response(answers: Vec<Value>) -> Value {
+fn response(answers: &[Value]) -> Value {
     json!({
         "model": "test-2026-10-06",
         "answers": answers,
@@ -95,14 +95,14 @@ fn response(answers: Vec<Value>) -> Value {
 
 #[tokio::test]
 async fn probabilities_become_verdicts_with_a_band() {
-    let answers = vec![
+    let answers = [
         choice(1, 0.93, 0.05, 0.02),
         choice(2, 0.1, 0.86, 0.04),
         choice(3, 0.5, 0.4, 0.1),
         choice(4, 0.1, 0.1, 0.8),
         json!({"type": "refusal", "name": "5"}),
     ];
-    let (verdicts, server, meter) = judged(response(answers), 5).await;
+    let (verdicts, server, meter) = judged(response(&answers), 5).await;
 
     let verdicts = verdicts.unwrap();
     let seen: Vec<_> = verdicts
@@ -110,31 +110,30 @@ async fn probabilities_become_verdicts_with_a_band() {
         .iter()
         .map(|one| (one.outcome, one.score.map(Score::get), one.reason.as_str()))
         .collect();
-    use Outcome::{Failed, Inconclusive, Passed};
     assert_eq!(
         seen,
         [
             (
-                Passed,
+                Outcome::Passed,
                 Some(0.93),
                 "The decision model's probabilities: met 93%, not met 5%, no occasion to tell 2%"
             ),
             (
-                Failed,
+                Outcome::Failed,
                 Some(0.1),
                 "The decision model's probabilities: met 10%, not met 86%, no occasion to tell 4%"
             ),
             (
-                Inconclusive,
+                Outcome::Inconclusive,
                 None,
                 "The decision model's probabilities: met 50%, not met 40%, no occasion to tell 10%"
             ),
             (
-                Inconclusive,
+                Outcome::Inconclusive,
                 None,
                 "The decision model's probabilities: met 10%, not met 10%, no occasion to tell 80%"
             ),
-            (Inconclusive, None, "The decision model refused to answer"),
+            (Outcome::Inconclusive, None, "The decision model refused to answer"),
         ]
     );
     assert_eq!(verdicts.version.as_deref(), Some("test-2026-10-06"));
@@ -156,7 +155,7 @@ async fn probabilities_become_verdicts_with_a_band() {
 
 #[tokio::test]
 async fn decision_model_plays_no_persona() {
-    let (model, server) = model(response(Vec::new()));
+    let (model, server) = model(response(&[]));
     let simulation = simulation("A flight was cancelled.");
     let request = PersonaRequest {
         simulation: &simulation,
@@ -174,9 +173,9 @@ async fn decision_model_plays_no_persona() {
 fn malformed() -> impl Strategy<Value = Value> {
     let change = |path: &'static str, values: Vec<Value>| {
         (0..2_usize, sample::select(values)).prop_map(move |(at, value)| {
-            let mut answers = vec![choice(1, 0.9, 0.1, 0.0), choice(2, 0.9, 0.1, 0.0)];
+            let mut answers = [choice(1, 0.9, 0.1, 0.0), choice(2, 0.9, 0.1, 0.0)];
             *answers[at].pointer_mut(path).unwrap() = value;
-            response(answers)
+            response(&answers)
         })
     };
     let wrong = vec![json!(null), json!("0.9"), json!(-0.1), json!(1.2), json!([0.9]), json!({})];
@@ -184,14 +183,11 @@ fn malformed() -> impl Strategy<Value = Value> {
         json!({}),
         json!(null),
         json!([]),
-        response(Vec::new()),
-        response(vec![choice(1, 0.9, 0.1, 0.0)]),
-        response(vec![choice(1, 0.9, 0.1, 0.0); 3]),
-        response(vec![choice(2, 0.9, 0.1, 0.0), choice(1, 0.9, 0.1, 0.0)]),
-        response(vec![
-            choice(1, 0.9, 0.1, 0.0),
-            json!({"type": "predicate", "name": "2", "probability": 0.9}),
-        ]),
+        response(&[]),
+        response(&[choice(1, 0.9, 0.1, 0.0)]),
+        response(&[1, 1, 1].map(|number| choice(number, 0.9, 0.1, 0.0))),
+        response(&[choice(2, 0.9, 0.1, 0.0), choice(1, 0.9, 0.1, 0.0)]),
+        response(&[choice(1, 0.9, 0.1, 0.0), json!({"type": "predicate", "name": "2", "probability": 0.9})]),
         json!({"answers": {"1": 0.9, "2": 0.9}}),
     ];
     prop_oneof![
