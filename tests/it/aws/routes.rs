@@ -112,6 +112,8 @@ async fn every_function_has_the_rights_it_uses() {
     import(&project, &cloud).await;
 
     rotate(&cloud).await;
+    // It is off by default. `aws::archive` turns it on.
+    cloud.function("archive_audit").run(&tick_event()).await;
 
     let used: BTreeSet<&str> = cloud
         .functions()
