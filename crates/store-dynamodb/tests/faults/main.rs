@@ -362,7 +362,8 @@ async fn concurrent_requests_are_counted_exactly() {
     let table = table();
     let store = table.store();
     let limit = RateLimit::new(10, 60).unwrap();
-    let counting = (0..64).map(|_| {
+    // More at once would wait for DynamoDB Local longer than a call may take on a busy machine.
+    let counting = (0..16).map(|_| {
         let store = store.clone();
         tokio::spawn(async move { store.count_request("a", limit, now()).await.unwrap() })
     });
@@ -372,7 +373,7 @@ async fn concurrent_requests_are_counted_exactly() {
         counts.push(count.await.unwrap());
     }
     counts.sort_unstable();
-    assert_eq!(counts, (1..=64).collect::<Vec<u64>>());
+    assert_eq!(counts, (1..=16).collect::<Vec<u64>>());
 }
 
 #[tokio::test(start_paused = true)]
