@@ -105,6 +105,15 @@ async fn months() -> (TestApp, Vec<Value>) {
     (app, entries(&page))
 }
 
+/// The same long after, with an empty archive and its archiver.
+async fn old_months() -> (TestApp, Vec<Value>, Arc<Files>, AuditArchiver) {
+    let (app, whole) = months().await;
+    app.advance(AFTER * 4);
+    let files = Arc::new(Files::default());
+    let archiver = archiver(&app, &files);
+    (app, whole, files, archiver)
+}
+
 #[tokio::test]
 async fn ended_months_are_archived_after_their_time() {
     let (app, whole) = months().await;
@@ -159,10 +168,7 @@ async fn page_after_an_archived_entry_is_refused_clearly() {
 #[tokio::test]
 async fn archive_that_fails_loses_and_doubles_nothing() {
     for failure in [Failure::BeforeTheFile, Failure::AfterTheFile] {
-        let (app, whole) = months().await;
-        app.advance(AFTER * 4);
-        let files = Arc::new(Files::default());
-        let archiver = archiver(&app, &files);
+        let (app, whole, files, archiver) = old_months().await;
         for _ in 0..3 {
             *files.failure.lock().unwrap() = Some(failure);
             let before = listed(&app).await;
@@ -179,10 +185,7 @@ async fn archive_that_fails_loses_and_doubles_nothing() {
 
 #[tokio::test]
 async fn process_that_ends_before_it_deletes_is_followed_up() {
-    let (app, whole) = months().await;
-    app.advance(AFTER * 4);
-    let files = Arc::new(Files::default());
-    let archiver = archiver(&app, &files);
+    let (app, whole, files, archiver) = old_months().await;
     assert!(archiver.step().await.unwrap());
     // The second part was archived and recorded.
     let last = &whole[2];
@@ -232,10 +235,7 @@ async fn other_content_in_the_archive_keeps_the_entries() {
 /// The order of members is that of the API, so the text is the same.
 #[tokio::test]
 async fn beginning_of_a_part_in_the_archive_is_taken_over() {
-    let (app, whole) = months().await;
-    app.advance(AFTER * 4);
-    let files = Arc::new(Files::default());
-    let archiver = archiver(&app, &files);
+    let (app, whole, files, archiver) = old_months().await;
     let (_, reply) =
         app.root().ask(Method::GET, "/v1/audit?order=oldest&limit=1", Body::Read("".into())).await;
     let first = reply.text.split_once("\"data\":[").unwrap().1.rsplit_once("],\"has_more\"").unwrap().0;

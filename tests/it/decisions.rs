@@ -7,13 +7,18 @@ use onerun_tests::{
 };
 use serde_json::{Value, json};
 
+/// A project of a server whose judge is a decision model.
+async fn project(judge: &DecisionServer) -> (Server, SdkProject) {
+    let variables = judge.variables();
+    let server = Server::start_with(&variables.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+    let project = SdkProject::open(server.client()).await;
+    (server, project)
+}
+
 /// The prose objective's evaluation of an imported conversation, and the simulation's results.
 async fn judged(probabilities: [f64; 3]) -> (Value, Value) {
     let judge = DecisionServer::start(probabilities).await;
-    let variables = judge.variables();
-    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let server = Server::start_with(&variables).await;
-    let project = SdkProject::open(server.client()).await;
+    let (_server, project) = project(&judge).await;
     let simulation = project.import("Last week").await;
     project.reaches(&simulation, "completed").await;
     assert_eq!(judge.requests().len(), 1, "one request for all objectives");
@@ -46,10 +51,7 @@ async fn decision_model_judges_prose_with_a_band() {
 #[tokio::test]
 async fn decision_model_is_refused_for_replies() {
     let judge = DecisionServer::start([0.9, 0.1, 0.0]).await;
-    let variables = judge.variables();
-    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let server = Server::start_with(&variables).await;
-    let project = SdkProject::open(server.client()).await;
+    let (_server, project) = project(&judge).await;
     let body = json!({
         "agent_id": project.agent, "name": "Refunds", "scenario": "A kettle arrived broken.",
         "target_conversations": 1, "target_personas": 1, "objective_ids": project.objectives,

@@ -446,7 +446,7 @@ fn no_policy_has_a_wildcard() {
     statements("", &template.0["Resources"], &mut found);
     assert!(found.len() > ROUTES.len(), "only {} statements were found", found.len());
     for (place, statement) in found {
-        // Who is denied something may be anybody.
+        // A denial may name everybody.
         if statement["Effect"] == "Deny" && place.starts_with("/AuditBucketPolicy/") {
             continue;
         }

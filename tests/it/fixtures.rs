@@ -1,6 +1,9 @@
 //! A project with an agent, and operations on its simulations.
 
+use std::collections::BTreeMap;
+
 use http::Method;
+use onerun_auth::{Actor, AuditEntry, AuditEvent};
 use onerun_tests::app::{Client, Reply, TestApp};
 use serde_json::{Value, json};
 
@@ -254,4 +257,26 @@ pub(crate) fn merge(object: &mut Value, changes: Value) {
 pub(crate) fn extend(object: &mut Value, other: &Value) {
     let object = object.as_object_mut().expect("an object");
     object.extend(other.as_object().expect("an object").clone());
+}
+
+/// An audit trail with an entry on the tenth of each month.
+pub(crate) fn audit_entries(months: &[&str]) -> Vec<AuditEntry> {
+    let mut entries: Vec<AuditEntry> = Vec::new();
+    for (number, month) in (1..).zip(months) {
+        let event = AuditEvent {
+            at: format!("{month}-10T10:00:0{number}.000000Z"),
+            action: "create_key".to_owned(),
+            key_id: "AAECAwQFBgcI".to_owned(),
+            actor: Actor {
+                key_id: "root".to_owned(),
+                address: Some("203.0.113.9".to_owned()),
+                user_agent: None,
+                request_id: format!("req_{number}"),
+            },
+            details: BTreeMap::from([("name".to_owned(), format!("key {number}"))]),
+        };
+        let head = entries.last().map(AuditEntry::head);
+        entries.push(event.seal(head.as_ref()));
+    }
+    entries
 }

@@ -110,6 +110,9 @@ impl KeyId {
     /// The root key that a running rotation is about to make current.
     pub(crate) const ROOT_PENDING: KeyId = KeyId(Cow::Borrowed("root-pending"));
 
+    /// All root keys.
+    const ROOTS: [KeyId; 3] = [KeyId::ROOT, KeyId::ROOT_PREVIOUS, KeyId::ROOT_PENDING];
+
     /// The id in the text of a managed key, which is already validated.
     pub(crate) fn of_managed(text: &str) -> KeyId {
         KeyId(Cow::Owned(text.to_owned()))
@@ -117,15 +120,12 @@ impl KeyId {
 
     /// Restores a stored id of any kind of key; `None` if the text is not an id.
     pub fn restore(text: &str) -> Option<KeyId> {
-        [KeyId::ROOT, KeyId::ROOT_PREVIOUS, KeyId::ROOT_PENDING]
-            .into_iter()
-            .find(|id| id.as_str() == text)
-            .or_else(|| text.parse().ok())
+        KeyId::ROOTS.into_iter().find(|id| id.as_str() == text).or_else(|| text.parse().ok())
     }
 
     /// Whether this is a root key, at any time.
     pub fn is_root(&self) -> bool {
-        [KeyId::ROOT, KeyId::ROOT_PREVIOUS, KeyId::ROOT_PENDING].contains(self)
+        KeyId::ROOTS.contains(self)
     }
 
     /// The id as text.

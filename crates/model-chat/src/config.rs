@@ -94,10 +94,12 @@ impl ModelConfig {
             let Some(name) = config.allowed.iter().find(|name| name.provider() == provider) else { continue };
             let wire = match provider {
                 ProviderName::Offline => None,
-                ProviderName::OpenAi => open_ai(variables, name),
+                ProviderName::OpenAi => open_ai(variables, name).map(Wire::OpenAi),
                 ProviderName::Anthropic => anthropic(variables, name),
                 ProviderName::Bedrock => bedrock(variables, name),
-                ProviderName::OpenAiDecisions => decisions(variables, name),
+                ProviderName::OpenAiDecisions => {
+                    open_ai(variables, name).map(|server| Wire::Decisions(Decisions::new(server)))
+                }
             };
             config.wires.extend(wire.map(|wire| (provider, wire)));
         }
@@ -264,16 +266,10 @@ fn name(variables: &mut Variables<'_>, variable: &str) -> Option<ModelName> {
     ModelName::parse(&text).map_err(|error| variables.refuse(variable, &error.to_string())).ok()
 }
 
-fn open_ai(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
+fn open_ai(variables: &mut Variables<'_>, name: &ModelName) -> Option<OpenAi> {
     let (key, base_url) = key_and_url(variables, name, "OPENAI_API_KEY", "OPENAI_BASE_URL")?;
-    let wire = OpenAi::new(base_url.as_deref(), key);
-    wire.map(Wire::OpenAi).map_err(|error| variables.refuse("OPENAI_BASE_URL", &error.to_string())).ok()
-}
-
-fn decisions(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
-    let (key, base_url) = key_and_url(variables, name, "OPENAI_API_KEY", "OPENAI_BASE_URL")?;
-    let wire = Decisions::new(base_url.as_deref(), key);
-    wire.map(Wire::Decisions).map_err(|error| variables.refuse("OPENAI_BASE_URL", &error.to_string())).ok()
+    let server = OpenAi::new(base_url.as_deref(), key);
+    server.map_err(|error| variables.refuse("OPENAI_BASE_URL", &error.to_string())).ok()
 }
 
 fn anthropic(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {

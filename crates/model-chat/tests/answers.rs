@@ -41,7 +41,7 @@ fn wire(name: &str) -> Wire {
                 AwsCredentials::AccessKey { id: key(), secret: key(), session_token: Some(key()) };
             Wire::Converse(Converse::new("eu-central-1", None, credentials).unwrap())
         }
-        "decisions" => Wire::Decisions(Decisions::new(None, Some(key())).unwrap()),
+        "decisions" => Wire::Decisions(Decisions::new(OpenAi::new(None, Some(key())).unwrap())),
         other => panic!("unknown wire {other}"),
     }
 }

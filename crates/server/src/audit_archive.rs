@@ -2,19 +2,19 @@
 
 use std::{
     error::Error,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
+    fs::{self, DirBuilder},
+    io,
     path::{Path, PathBuf},
 };
 
 #[cfg(unix)]
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 
 use async_trait::async_trait;
 use onerun_engine::AuditArchive;
 use tokio::task::spawn_blocking;
 
-use crate::data_directory::DataDirectory;
+use crate::data_directory::{DataDirectory, sync_directory, write_private};
 
 /// The directory `audit`. The lock of the data directory makes this process the only one that writes to it.
 pub(crate) struct ArchiveDirectory {
@@ -35,7 +35,7 @@ impl AuditArchive for ArchiveDirectory {
     }
 }
 
-/// Adds a file that only the owner can read, and reads it back. The rename keeps a crash from leaving half a file.
+/// Adds a file that only the owner can read, and reads it back.
 fn add(directory: &Path, name: &str, content: &[u8]) -> io::Result<Vec<u8>> {
     create(directory)?;
     let path = directory.join(name);
@@ -46,17 +46,11 @@ fn add(directory: &Path, name: &str, content: &[u8]) -> io::Result<Vec<u8>> {
         {
             return Err(error);
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        options.mode(0o600);
-        let mut file = options.open(&beside)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)?;
+        write_private(&beside, &path, content)?;
+    } else {
+        // The process that wrote it may have crashed before this.
+        sync_directory(directory)?;
     }
-    // Also for a file that was found: the process that wrote it may have crashed before this.
-    sync(directory)?;
     fs::read(path)
 }
 
@@ -71,14 +65,7 @@ fn create(directory: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(directory)?.is_dir() {
         return Err(io::Error::other(format!("{} is not a directory; move it away", directory.display())));
     }
-    directory.parent().map_or(Ok(()), sync)
-}
-
-/// Otherwise a power failure may lose the name of a new file.
-fn sync(directory: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    File::open(directory)?.sync_all()?;
-    Ok(())
+    directory.parent().map_or(Ok(()), sync_directory)
 }
 
 #[cfg(test)]

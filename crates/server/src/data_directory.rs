@@ -193,27 +193,34 @@ impl DataDirectory {
                 // Left by a process that crashed before the rename. Its permissions are unknown.
                 fs::remove_file(&beside).map_err(unusable)?;
             }
-            self.write_key(&beside, &path, &key).map_err(unusable)?;
+            write_private(&beside, &path, format!("{}\n", key.expose()).as_bytes()).map_err(unusable)?;
             (key, true)
         };
         Ok(FoundKey { key, file: Some(path), generated })
     }
+}
 
-    /// Writes a key file that only the owner can read. The rename keeps a crash from leaving half a key.
-    fn write_key(&self, beside: &Path, path: &Path, key: &RootKey) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        options.mode(0o600);
-        let mut file = options.open(beside)?;
-        writeln!(file, "{}", key.expose())?;
-        file.sync_all()?;
-        fs::rename(beside, path)?;
-        // Otherwise a power failure may lose the file's name, and with it a key that is already in use.
-        #[cfg(unix)]
-        File::open(&self.path)?.sync_all()?;
-        Ok(())
-    }
+/// Durably writes a new file that only the owner can read. It is written to `beside`, which must not exist, and renamed,
+/// so a crash leaves no half of it.
+pub(crate) fn write_private(beside: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    options.mode(0o600);
+    let mut file = options.open(beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(beside, path)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Makes the names of new files durable. Otherwise a power failure may lose them.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(directory)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = directory;
+    Ok(())
 }
 
 /// The metadata of a file; `None` if the file does not exist. Refuses links, directories and files of other users.

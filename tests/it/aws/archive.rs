@@ -1,38 +1,24 @@
 //! The archive of the audit trail in S3.
 
-use std::collections::BTreeMap;
-
-use onerun_auth::{Actor, AuditEntry, AuditEvent};
+use onerun_auth::AuditEntry;
 use onerun_store::audit_body;
 use onerun_tests::aws::{Cloud, tick_event};
 use serde_json::{Value, json};
 
+use crate::fixtures::audit_entries;
+
 /// Puts three old entries in two months into the table.
 async fn put_old_entries(cloud: &Cloud) -> Vec<AuditEntry> {
-    let mut entries: Vec<AuditEntry> = Vec::new();
-    for (number, month) in (1..).zip(["2025-01", "2025-01", "2025-02"]) {
-        let event = AuditEvent {
-            at: format!("{month}-10T10:00:0{number}.000000Z"),
-            action: "create_key".to_owned(),
-            key_id: "AAECAwQFBgcI".to_owned(),
-            actor: Actor {
-                key_id: "root".to_owned(),
-                address: Some("203.0.113.9".to_owned()),
-                user_agent: None,
-                request_id: format!("req_{number}"),
-            },
-            details: BTreeMap::new(),
-        };
-        let head = entries.last().map(AuditEntry::head);
-        let entry = event.seal(head.as_ref());
+    let months = ["2025-01", "2025-01", "2025-02"];
+    let entries = audit_entries(&months);
+    for (entry, month) in entries.iter().zip(months) {
         let item = json!({
             "pk": { "S": format!("audit#{month}") },
-            "sk": { "S": format!("entry#{number:010}") },
+            "sk": { "S": format!("entry#{:010}", entry.sequence) },
             "schema": { "N": "3" },
-            "body": { "S": audit_body(&entry) },
+            "body": { "S": audit_body(entry) },
         });
         cloud.put(&item).await;
-        entries.push(entry);
     }
     let head = json!({
         "pk": { "S": "audit" },

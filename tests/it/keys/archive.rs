@@ -1,8 +1,8 @@
 //! The archive of the audit trail on one machine, and `onerun keys audit --verify --archive`.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
-use onerun_auth::{Actor, AuditEntry, AuditEvent};
+use onerun_auth::AuditEntry;
 use onerun_store::audit_body;
 use onerun_tests::{
     eventually,
@@ -11,27 +11,11 @@ use onerun_tests::{
 use serde_json::Value;
 
 use super::{CliOutput, keys, trail::SQL};
+use crate::fixtures::audit_entries;
 
 /// Five entries of three months of another year.
 fn entries() -> Vec<AuditEntry> {
-    let mut entries: Vec<AuditEntry> = Vec::new();
-    for (number, month) in (1..).zip(["01", "01", "02", "02", "03"]) {
-        let event = AuditEvent {
-            at: format!("2025-{month}-10T10:00:0{number}.000000Z"),
-            action: "create_key".to_owned(),
-            key_id: "AAECAwQFBgcI".to_owned(),
-            actor: Actor {
-                key_id: "root".to_owned(),
-                address: None,
-                user_agent: None,
-                request_id: format!("req_{number}"),
-            },
-            details: BTreeMap::from([("name".to_owned(), format!("key {number}"))]),
-        };
-        let head = entries.last().map(AuditEntry::head);
-        entries.push(event.seal(head.as_ref()));
-    }
-    entries
+    audit_entries(&["2025-01", "2025-01", "2025-02", "2025-02", "2025-03"])
 }
 
 /// A server whose trail begins with old entries.

@@ -10,7 +10,7 @@ use proptest::{prelude::*, sample, test_runner::Config};
 
 use super::*;
 use crate::{
-    CircuitConfig, Limits, Prices, Provider, Secret, Wire,
+    CircuitConfig, Limits, OpenAi, Prices, Provider, Secret, Wire,
     testing::{FixedClock, objective, simulation, transcript},
     wire::Decisions,
 };
@@ -36,7 +36,7 @@ impl Transport for Server {
 
 fn model(body: Value) -> (DecisionModel, Arc<Server>) {
     let server = Arc::new(Server { body, requests: std::sync::Mutex::default() });
-    let wire = Wire::Decisions(Decisions::new(None, Secret::parse("sk-test")).unwrap());
+    let wire = Wire::Decisions(Decisions::new(OpenAi::new(None, Secret::parse("sk-test")).unwrap()));
     let transport = Arc::clone(&server) as Arc<dyn Transport>;
     let circuit = CircuitConfig { failures: u32::MAX, ..CircuitConfig::default() };
     let prices = r#"{"models": [{"model": "openai-decisions:test", "input": 1, "output": 0}]}"#;

@@ -3,53 +3,40 @@
 //! Source: <https://developers.openai.com/api/reference/resources/decisions/>. LiteLLM, SGLang and others serve the same.
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Request, Response};
 use jiff::Timestamp;
 use onerun_domain::TokenUsage;
 use serde_json::{Value, json};
 
 use super::{
-    body, bounded,
-    endpoint::{Endpoint, EndpointError},
+    OpenAi, bounded,
     failure::{shapeless, success},
-    openai::OPENAI,
 };
 use crate::{
-    chat::{ChatAnswer, ChatError, ChatRequest, Detail, Finish},
+    chat::{ChatAnswer, ChatError, ChatRequest, Finish},
     decisions::CHOICES,
     json::{count, member},
-    secret::Secret,
 };
 
 /// The path of the operation.
 const OPERATION: &str = "/decisions";
 
-/// A server of decision models.
+/// A server of decision models: OpenAI, or another one with the same API.
 #[derive(Clone, Debug)]
-pub struct Decisions {
-    endpoint: Endpoint,
-    key: Option<Secret>,
-}
+pub struct Decisions(OpenAi);
 
 impl Decisions {
-    /// A server at a base URL, such as `http://127.0.0.1:4000/v1`; by default OpenAI's own. Local servers need no key.
-    pub fn new(base_url: Option<&str>, key: Option<Secret>) -> Result<Self, EndpointError> {
-        Ok(Self { endpoint: Endpoint::parse(base_url.unwrap_or(OPENAI))?, key })
+    /// Decisions of a server.
+    pub fn new(server: OpenAi) -> Self {
+        Self(server)
     }
 
     pub(super) fn secrets(&self) -> Vec<&str> {
-        self.key.iter().map(Secret::expose).collect()
+        self.0.secrets()
     }
 
     pub(super) fn request(&self, model: &str, request: &ChatRequest) -> Result<Request<Bytes>, ChatError> {
-        let mut http = Request::post(self.endpoint.join(OPERATION))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json");
-        if let Some(key) = &self.key {
-            http = http.header(header::AUTHORIZATION, key.header("Bearer "));
-        }
-        http.body(body(&payload(model, request)))
-            .map_err(|error| ChatError::Configuration(Detail::new(&error.to_string(), self.secrets())))
+        self.0.post(self.0.join(OPERATION), &payload(model, request))
     }
 
     /// Reads the response. The text is the list of answers as JSON.

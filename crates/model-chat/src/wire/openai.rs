@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// OpenAI's base URL.
-pub(super) const OPENAI: &str = "https://api.openai.com/v1";
+const OPENAI: &str = "https://api.openai.com/v1";
 
 /// The ends of hosts of Azure's resources, which want their key in another header.
 const AZURE: [&str; 4] =
@@ -65,6 +65,11 @@ impl OpenAi {
         self.key.iter().map(Secret::expose).collect()
     }
 
+    /// The URL of another operation below the base URL.
+    pub(super) fn join(&self, operation: &str) -> String {
+        self.endpoint.join(operation)
+    }
+
     fn url(&self, model: &str) -> String {
         let path = self.endpoint.path();
         if path.ends_with(OPERATION) {
@@ -88,7 +93,12 @@ impl OpenAi {
         request: &ChatRequest,
         dialect: Dialect,
     ) -> Result<Request<Bytes>, ChatError> {
-        let mut http = Request::post(self.url(model))
+        self.post(self.url(model), &payload(model, request, dialect))
+    }
+
+    /// A request of any operation, with the key.
+    pub(super) fn post(&self, url: String, payload: &impl Serialize) -> Result<Request<Bytes>, ChatError> {
+        let mut http = Request::post(url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json");
         if let Some(key) = &self.key {
@@ -98,7 +108,7 @@ impl OpenAi {
                 http.header(header::AUTHORIZATION, key.header("Bearer "))
             };
         }
-        http.body(body(&payload(model, request, dialect)))
+        http.body(body(payload))
             .map_err(|error| ChatError::Configuration(Detail::new(&error.to_string(), self.secrets())))
     }
 

@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(without_archived(&three, 9), months(&[("2031-04", 5), ("2031-05", 6)]));
         let last = months(&[("2031-05", 6)]);
         assert_eq!(without_archived(&last, 9), months(&[("2031-05", 10)]));
-        // Whatever is added next begins another month.
+        // The next entry begins another month.
         let next = months(&[("2031-05", 10), ("2031-06", 10)]);
         assert_eq!(without_archived(&next, 10), months(&[("2031-06", 10)]));
     }

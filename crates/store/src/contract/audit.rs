@@ -224,7 +224,7 @@ pub async fn archived_entries_are_deleted_in_steps(fixture: &Fixture) {
     assert_eq!(listed(fixture).await, (Some(whole[4].head()), whole[5..].to_vec()));
 }
 
-/// Nothing is recorded of an entry that does not exist, has another hash, or is archived.
+/// The store refuses to archive up to an entry that does not exist, has another hash, or is archived already.
 pub async fn only_an_entry_of_the_list_is_archived(fixture: &Fixture) {
     let nothing = AuditHead { sequence: 1, hash: "0".repeat(64) };
     assert!(!fixture.store.set_audit_archived(&nothing).await.unwrap());
