@@ -285,6 +285,7 @@ impl ChatError {
         match error {
             TransportError::Timeout => Self::Timeout,
             TransportError::Connect(text) => Self::Connect(Detail::new(&text, secrets)),
+            TransportError::Refused(error) => Self::Connect(Detail::new(&error.to_string(), secrets)),
             TransportError::Broken(text) => Self::broken(&text, secrets),
             TransportError::NotRecorded(text) => Self::NotRecorded(Detail::new(&text, secrets)),
             TransportError::TooLarge => Self::broken("the response is too large", []),

@@ -76,6 +76,7 @@ impl TargetError {
         match error {
             TransportError::Timeout => Self::TimedOut(limit),
             TransportError::Connect(text) | TransportError::NotRecorded(text) => Self::Unreachable(text),
+            error @ TransportError::Refused(_) => Self::Unreachable(error.to_string()),
             TransportError::Broken(text) => Self::BrokeOff(text),
             error @ TransportError::TooLarge => Self::Unusable(error.to_string()),
         }

@@ -2,11 +2,15 @@
 //!
 //! Each host implements [`Transport`] with its own HTTP client, and tests script it.
 
+mod guard;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
+
+pub use crate::guard::{OutboundError, OutboundPolicy};
 
 /// The maximum size of a response's body, in bytes. A transport must not hold more.
 pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
@@ -50,6 +54,9 @@ pub enum TransportError {
     /// The response is larger than [`MAX_RESPONSE_BYTES`].
     #[error("the response is too large")]
     TooLarge,
+    /// The deployment does not call this address. Nothing was sent.
+    #[error("the address is refused: it {0}")]
+    Refused(OutboundError),
     /// A recording is replayed and does not contain the request.
     #[error("{0}")]
     NotRecorded(String),

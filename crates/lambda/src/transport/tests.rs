@@ -99,3 +99,28 @@ async fn silent_provider_is_a_time_out() {
     let error = send(listener.local_addr().unwrap(), Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(error, TransportError::Timeout);
 }
+
+#[tokio::test]
+async fn guarded_transport_refuses_addresses_of_this_network() {
+    let send = async |allowed: &str, url: String| {
+        let policy = Arc::new(OutboundPolicy::parse(allowed).unwrap());
+        let request = Request::post(url).body(Bytes::from_static(b"body")).unwrap();
+        GuardedTransport::new(policy).send(request, MINUTE).await.map(|response| response.status().as_u16())
+    };
+    for (host, error) in [
+        ("127.0.0.1", OutboundError::Address),
+        ("[::ffff:127.0.0.1]", OutboundError::Address),
+        // A name is resolved when it is called.
+        ("localhost", OutboundError::Address),
+        ("2130706433", OutboundError::Host),
+    ] {
+        let sent = send("", format!("https://{host}/")).await;
+        assert_eq!(sent, Err(TransportError::Refused(error)), "{host}");
+    }
+    for (allowed, host) in [("127.0.0.1", "127.0.0.1"), ("localhost", "localhost")] {
+        let answer = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/\r\ncontent-length: 0\r\n\r\n";
+        let (address, _served) = server(answer.to_vec()).await;
+        let sent = send(allowed, format!("http://{host}:{}/", address.port())).await;
+        assert_eq!(sent, Ok(302), "{allowed}");
+    }
+}

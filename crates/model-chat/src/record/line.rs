@@ -155,7 +155,7 @@ impl Line {
                 body: body(response, secrets),
             }),
             Err(TransportError::Timeout) => Outcome::Error(Failure::Timeout),
-            Err(TransportError::Connect(_)) => Outcome::Error(Failure::Connect),
+            Err(TransportError::Connect(_) | TransportError::Refused(_)) => Outcome::Error(Failure::Connect),
             Err(TransportError::Broken(_)) => Outcome::Error(Failure::Broken),
             Err(TransportError::TooLarge) => Outcome::Error(Failure::TooLarge),
             Err(TransportError::NotRecorded(_)) => Outcome::Error(Failure::NotRecorded),
