@@ -26,7 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_api::{App, Authenticator, ROUTES, Route, Router};
 use onerun_auth::{KeyRing, RootKey};
 use onerun_domain::{Clock, JobKind, Random, Redaction, later};
-use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
+use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Outbound, Settings};
 use onerun_store::{ClaimedJob, Store, with_causes};
 
 pub use client::{Client, CreatedKey, Reply, documentation};
@@ -140,6 +140,7 @@ impl TestApp {
             clock: clock.clone(),
             random: random.clone(),
             redaction,
+            outbound: Outbound::default(),
             settings,
         });
         Self {
@@ -168,6 +169,7 @@ impl TestApp {
             clock: self.clock.clone(),
             random: self.random.clone(),
             redaction: Arc::default(),
+            outbound: Outbound::default(),
             settings: Self::settings(),
         });
         Self {
@@ -303,7 +305,7 @@ impl TestApp {
     async fn run_job(&self, claimed: ClaimedJob) {
         let work = claimed.job.work.name();
         match self.engine().run_job(claimed, JOB_LIMIT).await {
-            JobOutcome::Completed | JobOutcome::Retried { .. } => {}
+            JobOutcome::Completed | JobOutcome::Retried { .. } | JobOutcome::Postponed { .. } => {}
             JobOutcome::Buried { reason } => {
                 let what = format!("{work}: {reason}");
                 self.buried.lock().unwrap_or_else(PoisonError::into_inner).push(what);

@@ -3,6 +3,7 @@
 //! Handlers return [`ApiError`]; the crates below know no HTTP. Each error has a public side (status, code,
 //! message) and may have an internal one, which goes to the log and never into a body.
 
+mod problem;
 mod refusals;
 
 use std::error::Error;
@@ -13,10 +14,12 @@ use onerun_auth::{KeyChangeError, RateStatus, Refusal as AuthRefusal};
 use onerun_domain::{Refusal, Resource, SimulationStatus};
 use onerun_engine::{KeysError, ModelError, OperationError};
 use onerun_store::{ChangeError, KeyError, StoreError, with_causes};
-use schemars::JsonSchema;
-use serde::Serialize;
 
-use self::refusals::{key_change_status, refused_status};
+pub(crate) use self::problem::Problem;
+use self::{
+    problem::ProblemField,
+    refusals::{key_change_status, refused_status},
+};
 use crate::{Response, missing};
 
 /// The `Retry-After` of an unavailable service, in seconds.
@@ -310,6 +313,7 @@ impl ApiError {
                 "answers that clients have not read yet take all the memory there is for them".to_owned(),
             ),
             Self::Operation(OperationError::Model(error)) => Some(with_causes(error)),
+            Self::Operation(OperationError::MasterKey(error)) => Some(with_causes(error)),
             Self::Operation(error @ OperationError::Panicked(_)) => Some(with_causes(error)),
             _ => None,
         }
@@ -406,6 +410,10 @@ fn operation_public(error: &OperationError) -> Public {
                 "the model gave no answer; nothing of the call was kept, so it can be repeated".into();
             return Public { status: S::ServiceUnavailable, code: "model_unavailable", message };
         }
+        OperationError::MasterKey(_) => {
+            let message = "the service cannot use its master key; its log says why".into();
+            return Public { status: S::ServiceUnavailable, code: "unavailable", message };
+        }
         OperationError::Store(StoreError::Unavailable(_)) => {
             let message = "the service is busy; try again".into();
             return Public { status: S::ServiceUnavailable, code: "unavailable", message };
@@ -444,58 +452,6 @@ fn sentence(errors: &[FieldError]) -> String {
         parts.push(format!("and {} more", errors.len() - ERRORS_IN_MESSAGE));
     }
     parts.join("; ")
-}
-
-/// An error (RFC 9457), with additional members for OneRun's clients.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct Problem {
-    /// A URI of the kind of error, from `code`.
-    #[serde(rename = "type")]
-    kind: String,
-    /// The status's name.
-    title: &'static str,
-    /// The status.
-    status: u16,
-    /// The kind of error, for programs.
-    code: &'static str,
-    /// The error and the next step, for people.
-    message: String,
-    /// The same as `message`.
-    detail: String,
-    /// The request's id in the server's log.
-    request_id: String,
-    /// All errors in the request, if it is invalid.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
-    errors: Vec<ProblemField>,
-}
-
-/// One error in a request. Exactly one of `pointer`, `parameter` and `header` is its location.
-#[derive(Serialize, JsonSchema)]
-struct ProblemField {
-    /// A JSON pointer into the body, as a URI fragment (`#/name`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pointer: Option<String>,
-    /// A parameter of the query.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameter: Option<String>,
-    /// A header.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    header: Option<&'static str>,
-    /// The error and how to correct it.
-    detail: String,
-}
-
-impl From<&FieldError> for ProblemField {
-    fn from(error: &FieldError) -> Self {
-        let mut field = Self { pointer: None, parameter: None, header: None, detail: error.detail.clone() };
-        match &error.location {
-            Location::Body(pointer) => field.pointer = Some(format!("#{pointer}")),
-            Location::Query(name) => field.parameter = Some(name.clone()),
-            Location::Header(name) => field.header = Some(name),
-        }
-        field
-    }
 }
 
 #[cfg(test)]

@@ -238,18 +238,23 @@ fn after_position(name: &str, subject: &impl fmt::Display, after: Option<&str>) 
 pub enum JobKind {
     /// Judging conversations: slow, and there is one job for each conversation.
     Judging,
+    /// Calls to addresses that users name, which may be slow or down.
+    Outbound,
     /// Everything else.
     Other,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Other, Self::Judging];
+    pub const ALL: [Self; 3] = [Self::Other, Self::Judging, Self::Outbound];
 
     /// The kind of a job. An id begins with the name of the work.
     pub fn of(id: &JobId) -> Self {
-        let judges = ["judge_conversation:", "judge_again:"];
-        if judges.iter().any(|name| id.0.starts_with(name)) { Self::Judging } else { Self::Other }
+        match id.0.split(':').next() {
+            Some("judge_conversation" | "judge_again") => Self::Judging,
+            Some("deliver_webhook" | "call_agent") => Self::Outbound,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -274,6 +279,13 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_to_addresses_of_users_are_a_kind() {
+        for id in ["deliver_webhook:delivery0000000000001", "call_agent:conversation000000001:1:1"] {
+            assert_eq!(JobKind::of(&JobId::restore(id.to_owned())), JobKind::Outbound);
+        }
+    }
 
     #[test]
     fn the_kind_of_a_job_follows_from_its_id() {

@@ -1,9 +1,10 @@
 //! The errors of the engine. They are independent of HTTP.
 
+use jiff::Timestamp;
 use onerun_domain::{AgentId, ModelName, ObjectiveId, Refusal, Resource};
 use onerun_store::{ChangeError, StoreError};
 
-use crate::{ModelError, cpu_queue::Closed};
+use crate::{MasterKeyError, ModelError, cpu_queue::Closed};
 
 /// Why a caller's operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,9 @@ pub enum OperationError {
     /// The model gave no answer.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The master key cannot be used.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -107,6 +111,17 @@ pub enum JobError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The master key cannot be used.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The work waits for something. The job is due again then, however often.
+    #[error("{reason}")]
+    Postponed {
+        /// When the job is due again.
+        until: Timestamp,
+        /// The reason of the wait.
+        reason: String,
+    },
     /// A pass over the conversations of a stopped simulation did not stop all of them.
     #[error("some conversations were not stopped")]
     Unfinished,

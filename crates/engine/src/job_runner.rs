@@ -3,7 +3,7 @@
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{Job, later};
 use onerun_store::{ClaimedJob, StoreError, with_causes};
 use tokio::time::{Instant, timeout};
@@ -39,6 +39,11 @@ pub enum JobOutcome {
         /// Why the attempt failed.
         reason: String,
     },
+    /// The work waits for something, and the job is due again later.
+    Postponed {
+        /// The reason of the wait.
+        reason: String,
+    },
     /// The last attempt failed. The job is stored as a dead job, and its simulation or evaluation has failed.
     Buried {
         /// Why the attempt failed.
@@ -55,6 +60,7 @@ impl JobOutcome {
         match self {
             Self::Completed => "completed",
             Self::Retried { .. } => "retried",
+            Self::Postponed { .. } => "postponed",
             Self::Buried { .. } => "buried",
             Self::Unrecorded(_) => "unrecorded",
         }
@@ -70,11 +76,13 @@ struct Failure {
     notice: Option<String>,
     /// When the model wants to be asked again.
     retry_after: Option<Duration>,
+    /// When the job is due again, if it has not failed.
+    postponed: Option<Timestamp>,
 }
 
 impl Failure {
     fn new(reason: String) -> Self {
-        Self { reason, by_model: false, notice: None, retry_after: None }
+        Self { reason, by_model: false, notice: None, retry_after: None, postponed: None }
     }
 }
 
@@ -106,10 +114,14 @@ impl Engine {
         failure: Option<&Failure>,
     ) -> Result<JobOutcome, StoreError> {
         let (store, now) = (self.store(), self.now());
-        let Some(Failure { reason, notice, retry_after, .. }) = failure else {
+        let Some(Failure { reason, notice, retry_after, postponed, .. }) = failure else {
             store.complete_job(&job.id).await?;
             return Ok(JobOutcome::Completed);
         };
+        if let Some(until) = postponed {
+            store.postpone_job(&job.id, *until).await?;
+            return Ok(JobOutcome::Postponed { reason: reason.clone() });
+        }
         if deliveries < self.settings.max_deliveries {
             let wanted = retry_after.and_then(|wait| SignedDuration::try_from(wait).ok());
             let wait = delay(deliveries).max(wanted.unwrap_or_default().min(MAX_DELAY));
@@ -139,7 +151,11 @@ async fn attempt(job: impl Future<Output = Result<(), JobError>>, limit: Duratio
                 JobError::Model(ModelError::Unavailable { retry_after, .. }) => (None, *retry_after),
                 _ => (None, None),
             };
-            Some(Failure { reason: with_causes(&error), by_model, notice, retry_after })
+            let postponed = match &error {
+                JobError::Postponed { until, .. } => Some(*until),
+                _ => None,
+            };
+            Some(Failure { reason: with_causes(&error), by_model, notice, retry_after, postponed })
         }
         Ok(Err(_)) => Some(Failure::new("the job panicked".to_owned())),
         Err(_) => Some(Failure::new(format!("the job did not finish within {} s", limit.as_secs()))),
@@ -179,7 +195,7 @@ fn log(job: &Job, deliveries: u32, failure: Option<&Failure>, outcome: &JobOutco
         };
     }
     match outcome {
-        JobOutcome::Completed => line!(info),
+        JobOutcome::Completed | JobOutcome::Postponed { .. } => line!(info),
         JobOutcome::Retried { .. } => line!(warn),
         JobOutcome::Buried { .. } | JobOutcome::Unrecorded(_) => line!(error),
     }

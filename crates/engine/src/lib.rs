@@ -18,8 +18,10 @@ mod imports;
 mod job_handlers;
 mod job_runner;
 mod keys;
+mod master_key;
 mod model;
 mod monitors;
+mod outbound;
 mod persona_copies;
 mod personas;
 mod reports;
@@ -41,11 +43,13 @@ pub use keys::{
     Caller, CreatedKey, KeyFilter, KeyUpdate, Keys, KeysError, Lifetime, NewKeyInput, RecordRequest,
     RequestOrigin, Rotation,
 };
+pub use master_key::{KeyPurpose, MasterKey, MasterKeyError, MasterKeySource};
 pub use model::{
     JudgeRequest, Meter, Model, ModelCall, ModelError, Models, PersonaRequest, Question, Reply, ReplyRequest,
     Verdict, Verdicts,
 };
 pub use monitors::NewMonitor;
+pub use outbound::Outbound;
 pub use similarity::is_similar;
 pub use turns::{PendingReply, TurnRequest};
 
@@ -114,6 +118,8 @@ pub struct EngineParts {
     pub random: Arc<dyn Random>,
     /// The patterns of what is removed from both sides' messages before they are stored or delivered.
     pub redaction: Arc<Redaction>,
+    /// Calls to addresses that users name.
+    pub outbound: Outbound,
     /// Time limits and attempt limits.
     pub settings: Settings,
 }
@@ -126,6 +132,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     redaction: Arc<Redaction>,
+    outbound: Outbound,
     settings: Settings,
     rubrics: RubricCache,
     cpu_queues: Arc<CpuQueues>,
@@ -138,7 +145,7 @@ pub struct Engine {
 impl Engine {
     /// Creates an engine with an empty rubric cache.
     pub fn new(parts: EngineParts) -> Self {
-        let EngineParts { store, models, clock, random, redaction, settings } = parts;
+        let EngineParts { store, models, clock, random, redaction, outbound, settings } = parts;
         let limits = KeyLimits { all: settings.max_live_keys, family: settings.max_family_keys };
         let keys = Keys::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&random), limits);
         Self {
@@ -147,6 +154,7 @@ impl Engine {
             clock,
             random,
             redaction,
+            outbound,
             settings,
             rubrics: RubricCache::default(),
             cpu_queues: Arc::new(CpuQueues::new()),
@@ -216,6 +224,11 @@ impl Engine {
     /// The models that this deployment offers.
     pub fn models(&self) -> &dyn Models {
         self.models.as_ref()
+    }
+
+    /// Calls to addresses that users name.
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     /// The use cases of managed keys.

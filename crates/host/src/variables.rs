@@ -5,6 +5,7 @@ use std::{fmt, ops::RangeInclusive};
 use jiff::SignedDuration;
 use onerun_auth::{KEY_CACHE_TTL, RootKey};
 use onerun_engine::Settings;
+use onerun_transport::OutboundPolicy;
 
 /// The maximum lease and turn, in seconds.
 const MAX_SECONDS: i64 = 24 * 60 * 60;
@@ -140,6 +141,18 @@ impl<'a> Variables<'a> {
                 None
             }
         }
+    }
+
+    /// The private addresses that users may have the deployment call: `ONERUN_OUTBOUND_ALLOW`.
+    pub fn outbound(&mut self) -> OutboundPolicy {
+        const NAME: &str = "ONERUN_OUTBOUND_ALLOW";
+        OutboundPolicy::parse(&self.text(NAME).unwrap_or_default()).unwrap_or_else(|part| {
+            self.refuse(
+                NAME,
+                &format!("`{part}` is not a host name, an IP address or a CIDR block, such as `10.0.0.0/8`"),
+            );
+            OutboundPolicy::default()
+        })
     }
 
     /// Records an error of a variable; `problem` completes a sentence that starts with its name.

@@ -6,6 +6,7 @@ use onerun_auth::{Access, RootKey};
 use onerun_engine::Settings;
 use onerun_host::{ConfigErrors, Variables};
 use onerun_model_chat::ModelConfig;
+use onerun_transport::OutboundPolicy;
 
 use crate::keys::PAUSE;
 
@@ -63,12 +64,16 @@ pub(crate) enum KeyConfig {
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
 /// | `ONERUN_TURN_SECONDS` | 20 | how long a call waits for the persona's reply |
 /// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take; the function's timeout must be 15 s longer |
+/// | `ONERUN_OUTBOUND_ALLOW` | | hosts, IP addresses and CIDR blocks, separated by commas, that agents' endpoints and webhooks may be at although they are private; also over http, and at every port |
+/// | `ONERUN_MASTER_KEY_SECRET_ID` | | the ARN or name of the secret with the master key, for functions that need it |
 /// | `ONERUN_RETENTION_DAYS` | 0 | how many days after a simulation's end `tick` has its transcripts deleted; 0 for never |
 #[derive(Debug)]
 pub(crate) struct EngineConfig {
     pub(crate) aws: AwsConfig,
     pub(crate) table: String,
     pub(crate) job_shards: u32,
+    pub(crate) outbound: OutboundPolicy,
+    pub(crate) master_key: Option<String>,
     pub(crate) settings: Settings,
 }
 
@@ -213,7 +218,15 @@ impl EngineConfig {
             String::new()
         };
         let settings = variables.settings(Settings { turn: TURN, ..Settings::default() });
-        Self { aws: aws(variables), table, job_shards: job_shards(variables), settings }
+        let master_key = variables.text("ONERUN_MASTER_KEY_SECRET_ID");
+        Self {
+            aws: aws(variables),
+            table,
+            job_shards: job_shards(variables),
+            outbound: variables.outbound(),
+            master_key,
+            settings,
+        }
     }
 }
 

@@ -134,7 +134,7 @@ impl Jobs {
             let Some(claimed) = claimed else { break };
             match self.engine.run_job(claimed, left).await {
                 JobOutcome::Retried { .. } => {}
-                JobOutcome::Completed | JobOutcome::Buried { .. } => break,
+                JobOutcome::Completed | JobOutcome::Postponed { .. } | JobOutcome::Buried { .. } => break,
                 JobOutcome::Unrecorded(error) => return Err(error.into()),
             }
             let Some(pause) = pauses.next() else { break };

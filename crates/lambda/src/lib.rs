@@ -1,9 +1,9 @@
 //! OneRun on AWS Lambda: the composition root.
 //!
 //! Each route and each event has its own function. [`serve`], [`serve_with_models`], [`run_jobs`],
-//! [`tick`], [`run_monitor`], [`archive_audit`] and [`rotate_secret`] are the bodies of their `main`. Each reads its
-//! configuration, creates its clients, and then handles one event at a time on one thread. Responses are decided in
-//! `onerun-api`, and jobs in `onerun-engine`.
+//! [`run_outbound_jobs`], [`tick`], [`run_monitor`], [`archive_audit`] and [`rotate_secret`] are the bodies of their
+//! `main`. Each reads its configuration, creates its clients, and then handles one event at a time on one thread.
+//! Responses are decided in `onerun-api`, and jobs in `onerun-engine`.
 //!
 //! A function with an invalid configuration exits with an error that names every invalid variable.
 //! A function that cannot read its secret answers 503 and reads it again later.
@@ -17,6 +17,7 @@ mod extension;
 mod jobs;
 mod keys;
 mod logs;
+mod master_key;
 mod models;
 mod rotation;
 mod scheduled;
@@ -30,7 +31,7 @@ use onerun_api::Route;
 /// The routes, each under the name of its operation.
 pub use onerun_api::routes;
 use onerun_auth::Access;
-use onerun_engine::{AuditArchiver, AuditArchiverParts, Engine, EngineParts};
+use onerun_engine::{AuditArchiver, AuditArchiverParts, Engine, EngineParts, MasterKeySource, Outbound};
 use onerun_host::{OsRandom, SystemClock, Variables};
 use onerun_model_chat::ModelConfig;
 use onerun_store::with_causes;
@@ -45,10 +46,11 @@ use crate::{
         RouteConfig,
     },
     jobs::{Jobs, Tick},
+    master_key::SecretMasterKey,
     models::{CallableModels, FunctionModels, ModelKeys, ModelNames, ModelParts},
     rotation::Rotation,
     secret::Secret,
-    transport::HttpTransport,
+    transport::{GuardedTransport, HttpTransport},
 };
 
 /// Answers requests for one route that calls no model.
@@ -91,13 +93,30 @@ async fn answer(
 
 /// Runs the jobs that the queue delivers, and reports the buried ones.
 pub fn run_jobs() -> ExitCode {
+    run_jobs_with(outbound)
+}
+
+/// Runs the jobs that call addresses of users: those of agents and webhooks.
+pub fn run_outbound_jobs() -> ExitCode {
+    run_jobs_with(|aws, config| {
+        let policy = Arc::new(config.outbound.clone());
+        Outbound {
+            transport: Arc::new(GuardedTransport::new(Arc::clone(&policy))),
+            policy,
+            ..outbound(aws, config)
+        }
+    })
+}
+
+fn run_jobs_with(outbound: fn(&Aws, &EngineConfig) -> Outbound) -> ExitCode {
     start(async |mut variables| {
         let config = EngineConfig::read(&mut variables);
         let models = CallableConfig::read(&mut variables);
         let (config, models) = variables.finish((config, models))?;
         let aws = Aws::new(config.aws.clone());
         let models = callable(&aws, models);
-        let engine = engine(&aws, &config, Arc::clone(&models));
+        let outbound = outbound(&aws, &config);
+        let engine = engine_with(&aws, &config, Arc::clone(&models), outbound);
         let jobs = &Jobs::start(engine, aws.store(&config.table, config.job_shards), models).await;
         let run = |event| async { Ok::<_, EventError>(jobs.run(event).await) };
         lambda_runtime::run(service_fn(run)).await
@@ -177,8 +196,31 @@ fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime
     }
 }
 
-/// An engine over the DynamoDB table.
+/// An engine over the DynamoDB table that calls no addresses of users.
 fn engine(aws: &Aws, config: &EngineConfig, models: Arc<dyn FunctionModels>) -> Engine {
+    engine_with(aws, config, models, outbound(aws, config))
+}
+
+/// The policy of calls to addresses of users, and the master key.
+fn outbound(aws: &Aws, config: &EngineConfig) -> Outbound {
+    let none = Outbound::default();
+    let master_key = config.master_key.as_ref().map(|id| {
+        let secret = Secret::new(aws.secrets_manager(), id.clone());
+        Arc::new(SecretMasterKey::new(secret)) as Arc<dyn MasterKeySource>
+    });
+    Outbound {
+        policy: Arc::new(config.outbound.clone()),
+        master_key: master_key.unwrap_or_else(|| Arc::clone(&none.master_key)),
+        ..none
+    }
+}
+
+fn engine_with(
+    aws: &Aws,
+    config: &EngineConfig,
+    models: Arc<dyn FunctionModels>,
+    outbound: Outbound,
+) -> Engine {
     let redaction = Arc::clone(models.redaction());
     Engine::new(EngineParts {
         store: Arc::new(aws.store(&config.table, config.job_shards)),
@@ -186,6 +228,7 @@ fn engine(aws: &Aws, config: &EngineConfig, models: Arc<dyn FunctionModels>) -> 
         clock: Arc::new(SystemClock),
         random: Arc::new(OsRandom),
         redaction,
+        outbound,
         settings: config.settings,
     })
 }

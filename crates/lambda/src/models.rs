@@ -66,16 +66,16 @@ impl Models for ModelNames {
     }
 }
 
-/// The source of the providers' keys: Secrets Manager, or a fake in tests.
+/// A secret's text: of Secrets Manager, or a fake in tests.
 #[async_trait]
-pub(crate) trait ModelKeySource: Send + Sync {
+pub(crate) trait SecretText: Send + Sync {
     /// The text of the secret.
     async fn text(&self) -> Result<Zeroizing<String>, SecretError>;
 }
 
 /// A secret with the providers' keys.
 pub(crate) struct ModelKeys {
-    pub(crate) source: Box<dyn ModelKeySource>,
+    pub(crate) source: Box<dyn SecretText>,
     /// The age from which the secret is read again.
     pub(crate) ttl: SignedDuration,
 }

@@ -17,7 +17,7 @@ use onerun_store::with_causes;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::{keys::KeySource, models::ModelKeySource};
+use crate::{keys::KeySource, models::SecretText};
 
 /// The member with the key, if the secret is a JSON object.
 pub(crate) const MEMBER: &str = "api_key";
@@ -164,7 +164,7 @@ impl Secret {
 }
 
 #[async_trait]
-impl ModelKeySource for Secret {
+impl SecretText for Secret {
     async fn text(&self) -> Result<Zeroizing<String>, SecretError> {
         let sent = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT).send().await;
         let output = sent.map_err(|error| failure(&error))?;

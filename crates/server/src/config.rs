@@ -8,6 +8,7 @@ use onerun_domain::{ModelName, SimulationModels};
 use onerun_engine::Settings;
 use onerun_host::{ConfigErrors, Variables};
 use onerun_model_chat::ModelConfig;
+use onerun_transport::OutboundPolicy;
 
 use crate::models::Traffic;
 
@@ -26,6 +27,7 @@ const MAX_LATE_AFTER: i64 = 3_600;
 /// | `ONERUN_STREAM_SECONDS` | 15 | if less than `ONERUN_TURN_SECONDS`: after how long a waiting call gets the head of its response and then white space until the reply is there |
 /// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take |
 /// | `ONERUN_RETENTION_DAYS` | 0 | how many days after a simulation's end its transcripts are deleted; 0 for never |
+/// | `ONERUN_OUTBOUND_ALLOW` | | hosts, IP addresses and CIDR blocks, separated by commas, that agents' endpoints and webhooks may be at although they are private; also over http, and at every port |
 /// | `ONERUN_AUDIT_ARCHIVE_DAYS` | 0 | how many days after its end a month of the audit trail is moved to files in `audit/` of the data directory, at least 90; 0 for never |
 ///
 /// and the variables of [`ModelConfig`], `ONERUN_MODEL_RECORD` and `ONERUN_MODEL_REPLAY`.
@@ -35,6 +37,7 @@ pub struct Config {
     pub(crate) late_after: Duration,
     pub(crate) engine: Settings,
     pub(crate) audit_archive: Option<SignedDuration>,
+    pub(crate) outbound: OutboundPolicy,
     pub(crate) models: ModelConfig,
     pub(crate) traffic: Traffic,
 }
@@ -47,6 +50,7 @@ impl Default for Config {
             late_after: LATE_AFTER.unsigned_abs(),
             engine: Settings::default(),
             audit_archive: None,
+            outbound: OutboundPolicy::default(),
             models: ModelConfig::default(),
             traffic: Traffic::default(),
         }
@@ -70,9 +74,19 @@ impl Config {
             variables.seconds("ONERUN_STREAM_SECONDS", 1..=MAX_LATE_AFTER, LATE_AFTER).unsigned_abs();
         let engine = variables.settings(Settings::default());
         let audit_archive = variables.audit_archive();
+        let outbound = variables.outbound();
         let models = ModelConfig::read(&mut variables);
         let traffic = Traffic::read(&mut variables);
-        variables.finish(Self { key, key_cache, late_after, engine, audit_archive, models, traffic })
+        variables.finish(Self {
+            key,
+            key_cache,
+            late_after,
+            engine,
+            audit_archive,
+            outbound,
+            models,
+            traffic,
+        })
     }
 
     /// Reads the models from the environment and leaves everything else at its default. `model` replaces the

@@ -1,4 +1,4 @@
-//! The data directory: the database, the root key, and the lock that excludes a second process.
+//! The data directory: the database, the root key, the master key, and the lock that excludes a second process.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
@@ -7,8 +7,11 @@ use std::{
 };
 
 use onerun_auth::RootKey;
+use onerun_engine::MasterKey;
+use onerun_host::OsRandom;
 #[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use zeroize::Zeroizing;
 
 /// Why a data directory cannot be used. Each message names the next step.
 #[derive(Debug, thiserror::Error)]
@@ -170,33 +173,53 @@ impl DataDirectory {
         Ok(path)
     }
 
+    /// The master key, which is generated if it is missing.
+    pub(crate) fn master_key(&self) -> Result<MasterKey, DataError> {
+        let (text, path, _) = self.key_file("master.key", || {
+            let text = MasterKey::generate(&OsRandom);
+            Ok(Zeroizing::new(format!("{}\n", *text)))
+        })?;
+        MasterKey::parse(&text).map_err(|error| DataError::BadKey { path, reason: error.to_string() })
+    }
+
     /// The configured key, or else the key in the directory, which is generated if it is missing.
     pub(crate) fn root_key(&self, configured: Option<RootKey>) -> Result<FoundKey, DataError> {
         if let Some(key) = configured {
             return Ok(FoundKey { key, file: None, generated: false });
         }
-        let path = self.path.join("api-key");
+        let (text, path, generated) = self.key_file("api-key", || {
+            let key =
+                RootKey::generate(getrandom::fill).map_err(|error| DataError::NoKey(error.to_string()))?;
+            Ok(Zeroizing::new(format!("{}\n", key.expose())))
+        })?;
+        let key = RootKey::parse(&text)
+            .map_err(|error| DataError::BadKey { path: path.clone(), reason: error.to_string() })?;
+        Ok(FoundKey { key, file: Some(path), generated })
+    }
+
+    /// The text of a file with a key, its path, and whether it was generated because there was no such file.
+    fn key_file(
+        &self,
+        name: &str,
+        generate: impl FnOnce() -> Result<Zeroizing<String>, DataError>,
+    ) -> Result<(Zeroizing<String>, PathBuf, bool), DataError> {
+        let path = self.path.join(name);
         let unusable = |source| DataError::Unusable { path: path.clone(), source };
-        let (key, generated) = if let Some(found) = plain_file(&path)? {
+        if let Some(found) = plain_file(&path)? {
             if allows(&found, 0o077) {
                 return Err(DataError::ExposedKey { path });
             }
             let text = fs::read_to_string(&path).map_err(unusable)?;
-            let key = RootKey::parse(&text)
-                .map_err(|error| DataError::BadKey { path: path.clone(), reason: error.to_string() })?;
-            (key, false)
-        } else {
-            let key =
-                RootKey::generate(getrandom::fill).map_err(|error| DataError::NoKey(error.to_string()))?;
-            let beside = path.with_extension("new");
-            if plain_file(&beside)?.is_some() {
-                // Left by a process that crashed before the rename. Its permissions are unknown.
-                fs::remove_file(&beside).map_err(unusable)?;
-            }
-            write_private(&beside, &path, format!("{}\n", key.expose()).as_bytes()).map_err(unusable)?;
-            (key, true)
-        };
-        Ok(FoundKey { key, file: Some(path), generated })
+            return Ok((Zeroizing::new(text), path, false));
+        }
+        let text = generate()?;
+        let beside = self.path.join(format!("{name}.new"));
+        if plain_file(&beside)?.is_some() {
+            // Left by a process that crashed before the rename. Its permissions are unknown.
+            fs::remove_file(&beside).map_err(unusable)?;
+        }
+        write_private(&beside, &path, text.as_bytes()).map_err(unusable)?;
+        Ok((text, path, true))
     }
 }
 

@@ -31,7 +31,7 @@ use std::{
 use onerun_api::{App, ROUTES, Router, audit_line};
 use onerun_auth::KeyRing;
 use onerun_domain::Clock;
-use onerun_engine::{AuditArchiver, AuditArchiverParts, Engine, EngineParts};
+use onerun_engine::{AuditArchiver, AuditArchiverParts, Engine, EngineParts, Outbound};
 use onerun_host::{OsRandom, SystemClock};
 use onerun_store_sqlite::{OpenError, SqliteStore};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -40,6 +40,7 @@ use crate::{
     audit_archive::ArchiveDirectory,
     data_directory::{DataDirectory, FoundKey},
     http::{MAX_RESPONSE_BYTES, ResponseMemory},
+    transport::GuardedTransport,
 };
 
 /// Why a server did not start. Each message names the next step.
@@ -69,6 +70,9 @@ pub enum StartError {
     /// The models could not be opened.
     #[error(transparent)]
     Models(#[from] ModelsError),
+    /// There is no HTTP client for calls to addresses of users.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// Two routes match the same requests: a bug.
     #[error("two routes conflict: {0}; this is a bug in onerun, please report it")]
     Routes(String),
@@ -123,12 +127,19 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let redaction = Arc::clone(config.models.redaction());
         let models = models::open(config.models, &config.traffic, &clock)?;
+        let policy = Arc::new(config.outbound);
+        let outbound = Outbound {
+            transport: Arc::new(GuardedTransport::new(Arc::clone(&policy))?),
+            policy,
+            master_key: Arc::new(data.master_key()?),
+        };
         let engine = Engine::new(EngineParts {
             store: Arc::new(store),
             models: Arc::new(models),
             clock,
             random: Arc::new(OsRandom),
             redaction,
+            outbound,
             settings: config.engine,
         });
         let archiver = config.audit_archive.map(|after| {

@@ -18,6 +18,9 @@ use crate::{SHUTDOWN_GRACE, Service, Unfinished, stop};
 const JOB_PERMITS: u32 = 32;
 const JUDGING_PERMITS: u32 = 8;
 
+/// How many calls to addresses of users are made at once. They mostly wait.
+const OUTBOUND_PERMITS: u32 = 64;
+
 /// The polling interval while no job is due: too short for a person to notice.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -39,13 +42,14 @@ pub(crate) async fn run(
     stopped: watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
     let grace_period = lease_grace_period(lease);
-    let ((), (), jobs, judging) = tokio::join!(
+    let ((), (), jobs, judging, outbound) = tokio::join!(
         tick(&service.app, grace_period, stopped.clone()),
         archive(archiver, stopped.clone()),
         run_jobs(&service, JobKind::Other, JOB_PERMITS, stopped.clone()),
-        run_jobs(&service, JobKind::Judging, JUDGING_PERMITS, stopped),
+        run_jobs(&service, JobKind::Judging, JUDGING_PERMITS, stopped.clone()),
+        run_jobs(&service, JobKind::Outbound, OUTBOUND_PERMITS, stopped),
     );
-    jobs.and(judging)
+    jobs.and(judging).and(outbound)
 }
 
 /// How long after a start no lease is ended.
@@ -153,7 +157,7 @@ async fn claim_jobs(
 #[cfg(test)]
 mod tests {
     use onerun_domain::{Clock, Job, Limit, Name, PageRequest, Project, ProjectId, SimulationId, Work};
-    use onerun_engine::{EngineParts, Settings};
+    use onerun_engine::{EngineParts, Outbound, Settings};
     use onerun_model_offline::OfflineModels;
     use onerun_store_sqlite::SqliteStore;
 
@@ -171,6 +175,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
             redaction: Arc::default(),
+            outbound: Outbound::default(),
             settings,
         });
         let (store, now) = (engine.store(), SystemClock.now());

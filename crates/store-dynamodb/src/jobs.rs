@@ -327,17 +327,31 @@ pub(crate) async fn retry(
     reason: &str,
     due: Timestamp,
 ) -> Result<(), StoreError> {
+    let error = (!reason.is_empty()).then(|| item::text(reason));
+    wait(database, id, due, |write| write.set_some(ERROR, error.clone())).await
+}
+
+pub(crate) async fn postpone(database: &Database, id: &JobId, due: Timestamp) -> Result<(), StoreError> {
+    wait(database, id, due, |write| write.set(DELIVERIES, item::number(0))).await
+}
+
+/// Makes a claimed job wait until `due`.
+async fn wait(
+    database: &Database,
+    id: &JobId,
+    due: Timestamp,
+    change: impl Fn(Write) -> Write,
+) -> Result<(), StoreError> {
     let mut retry = RetryPolicy::new();
     loop {
         let Some(job) = claimed(database, id).await? else { return Ok(()) };
         let before = job.text(DUE)?;
         let write = Write::update(WHAT, Key::job(id))
             .set(DUE, item::text(later(due, job.text(ADDED)?, &Due::read(&job)?.project)))
-            .set_some(ERROR, (!reason.is_empty()).then(|| item::text(reason)))
             .remove(SEEN)
             .if_equal(DUE, item::text(before))
             .if_has(SEEN);
-        if let Changed::Yes(_) = database.update(&write).await? {
+        if let Changed::Yes(_) = database.update(&change(write)).await? {
             return Ok(());
         }
         if !retry.wait().await {

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use onerun_auth::KeyId;
 use onerun_domain::{
-    AgentId, BatchId, ConversationId, EvaluationRunId, JobId, Metadata, MonitorId, MonitorRunId, Name,
-    ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, Target, sha256_hex,
+    AgentId, BatchId, ConversationId, EvaluationRunId, JobId, JobKind, Metadata, MonitorId, MonitorRunId,
+    Name, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, Target, sha256_hex,
 };
 use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
 
@@ -105,9 +105,13 @@ impl Key {
         format!("{project}#{id}")
     }
 
-    /// A job, in its own partition.
+    /// A job, in its own partition, whose name says which pipe sends it.
     pub(crate) fn job(id: &JobId) -> Self {
-        Self::new(format!("jobs#{id}"), id.as_str())
+        let prefix = match JobKind::of(id) {
+            JobKind::Other | JobKind::Judging => "jobs",
+            JobKind::Outbound => "outbound-jobs",
+        };
+        Self::new(format!("{prefix}#{id}"), id.as_str())
     }
 
     pub(crate) fn dead_job(id: &JobId) -> Self {

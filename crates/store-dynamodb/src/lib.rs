@@ -144,7 +144,7 @@
 //! | `put_labels` | transaction: labels, a check of the conversation |
 //! | `items` | `GetItem` of the conversation, which says how many there are; `Query` up to the page's last; `GetItem` of the simulation if messages are missing |
 //! | `delete_transcript` | `Query` of messages, replies and evaluations; a `DeleteItem` or `UpdateItem` for each item |
-//! | `enqueue`, `complete_job`, `retry_job` | conditional `UpdateItem` or `DeleteItem` |
+//! | `enqueue`, `complete_job`, `retry_job`, `postpone_job` | conditional `UpdateItem` or `DeleteItem` |
 //! | `claim_jobs` | two `Query`s of `by-due` a shard, not consistent, a thousand entries at most, then a conditional `UpdateItem` for each |
 //! | `resend_jobs` | the same `Query`s of all 32 shards that there may be, then a conditional `UpdateItem` for each |
 //! | `claim_job` | `GetItem`, then a conditional `UpdateItem` |

@@ -171,6 +171,10 @@ impl Store for DynamoDbStore {
         jobs::complete(&self.database, id).await
     }
 
+    async fn postpone_job(&self, id: &JobId, due: Timestamp) -> Result<(), StoreError> {
+        jobs::postpone(&self.database, id, due).await
+    }
+
     async fn retry_job(&self, id: &JobId, reason: &str, due: Timestamp) -> Result<(), StoreError> {
         jobs::retry(&self.database, id, reason, due).await
     }

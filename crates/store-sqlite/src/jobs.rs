@@ -21,12 +21,12 @@ pub(crate) fn add(connection: &Connection, jobs: &[Job]) -> Result<(), StoreErro
         sql::execute(
             connection,
             "job",
-            "INSERT INTO jobs (id, project_id, judging, work) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO jobs (id, project_id, kind, work) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (id) DO UPDATE SET again = 1 WHERE claimed = 1",
             params![
                 job.id.as_str(),
                 job.project_id.as_str(),
-                is_judging(JobKind::of(&job.id)),
+                number(JobKind::of(&job.id)),
                 rows::json("job", &job.work)?
             ],
         )?;
@@ -47,8 +47,8 @@ pub(crate) fn claim(
     sql::execute(
         connection,
         "job",
-        "UPDATE jobs SET due = 0, claimed = 0, again = 0 WHERE judging = ?1 AND due > 0 AND due <= ?2",
-        params![is_judging(kind), micros(now)],
+        "UPDATE jobs SET due = 0, claimed = 0, again = 0 WHERE kind = ?1 AND due > 0 AND due <= ?2",
+        params![number(kind), micros(now)],
     )?;
     let mut claimed: Vec<ClaimedJob> = Vec::new();
     let mut served = served.map_or(String::new(), |project| project.to_string());
@@ -73,9 +73,9 @@ fn oldest_after(
     sql::one(
         connection,
         "job",
-        "SELECT inserted, project_id FROM jobs WHERE judging = ?1 AND due = 0 AND project_id > ?2
+        "SELECT inserted, project_id FROM jobs WHERE kind = ?1 AND due = 0 AND project_id > ?2
          ORDER BY project_id, inserted LIMIT 1",
-        params![is_judging(kind), served],
+        params![number(kind), served],
         |columns| Ok((columns.value()?, columns.value()?)),
     )
 }
@@ -101,8 +101,13 @@ fn take(
     )
 }
 
-fn is_judging(kind: JobKind) -> bool {
-    kind == JobKind::Judging
+/// The number of a kind in the column `kind`.
+fn number(kind: JobKind) -> i64 {
+    match kind {
+        JobKind::Other => 0,
+        JobKind::Judging => 1,
+        JobKind::Outbound => 2,
+    }
 }
 
 /// Claims one job, if it is due.
@@ -145,6 +150,16 @@ pub(crate) fn retry(
         "job",
         "UPDATE jobs SET due = ?2, claimed = 0, again = 0, last_error = ?3 WHERE id = ?1 AND claimed = 1",
         params![id.as_str(), hidden(due), reason],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn postpone(connection: &Connection, id: &JobId, due: Timestamp) -> Result<(), StoreError> {
+    sql::execute(
+        connection,
+        "job",
+        "UPDATE jobs SET due = ?2, claimed = 0, again = 0, deliveries = 0 WHERE id = ?1 AND claimed = 1",
+        params![id.as_str(), hidden(due)],
     )?;
     Ok(())
 }
@@ -221,8 +236,8 @@ pub(crate) fn dead(connection: &Connection, page: &PageRequest) -> Result<Page<D
 
 /// When the next job of a kind is due.
 pub(crate) fn next_due(connection: &Connection, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
-    let sql = "SELECT MIN(due) FROM jobs WHERE judging = ?1";
-    let due = sql::one(connection, "job", sql, [is_judging(kind)], only_time)?;
+    let sql = "SELECT MIN(due) FROM jobs WHERE kind = ?1";
+    let due = sql::one(connection, "job", sql, [number(kind)], only_time)?;
     Ok(due.flatten())
 }
 

@@ -232,6 +232,11 @@ impl Store for SqliteStore {
         self.database.write(move |connection| jobs::complete(connection, &id)).await
     }
 
+    async fn postpone_job(&self, id: &JobId, due: Timestamp) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.database.write(move |connection| jobs::postpone(connection, &id, due)).await
+    }
+
     async fn retry_job(&self, id: &JobId, reason: &str, due: Timestamp) -> Result<(), StoreError> {
         let (id, reason) = (id.clone(), reason.to_owned());
         self.database.write(move |connection| jobs::retry(connection, &id, &reason, due)).await

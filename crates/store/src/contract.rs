@@ -206,6 +206,7 @@ macro_rules! contract {
                 deleted_job_is_not_claimed_by_its_id
                 job_claimed_by_its_id_is_due_again_later
                 delayed_job_is_claimed_by_its_id_when_due
+                postponed_job_waits_and_is_not_counted
                 job_claimed_by_id_and_enqueued_runs_once_more
                 job_reclaimed_by_its_id_is_completed_once
                 job_is_claimed_by_id_by_one_of_many_claimers

@@ -137,6 +137,10 @@ pub trait Store: KeyStore {
     /// Makes a claimed job that failed due again at `due`.
     async fn retry_job(&self, id: &JobId, reason: &str, due: Timestamp) -> Result<(), StoreError>;
 
+    /// Makes a claimed job due again at `due`, as if it had not been claimed: it waits for something, and has not
+    /// failed. It does nothing if the job does not exist.
+    async fn postpone_job(&self, id: &JobId, due: Timestamp) -> Result<(), StoreError>;
+
     /// Buries a claimed job: stores it with the reason, where it blocks no other job. It may be
     /// enqueued again. A backend may keep only the newest [`MAX_DEAD_JOBS`].
     async fn bury_job(&self, id: &JobId, reason: &str, now: Timestamp) -> Result<(), StoreError>;

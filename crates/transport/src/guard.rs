@@ -74,16 +74,22 @@ pub enum OutboundError {
     #[error("must be a URL of at most {MAX_URL} bytes, such as `https://example.com/path`")]
     NotAUrl,
     /// The scheme is not https, and the host is not allowed by configuration.
-    #[error("must begin with `https://`; this deployment allows `http://` only for hosts in ONERUN_OUTBOUND_ALLOW")]
+    #[error(
+        "must begin with `https://`; this deployment allows `http://` only for hosts in ONERUN_OUTBOUND_ALLOW"
+    )]
     Scheme,
     /// The URL has a user name or a password.
     #[error("must not have a user name or a password before the host")]
     Credentials,
     /// The host is neither a name nor an IP address in its usual form.
-    #[error("must have a host name, or an IP address in its usual form, such as `192.0.2.1` or `[2001:db8::1]`")]
+    #[error(
+        "must have a host name, or an IP address in its usual form, such as `192.0.2.1` or `[2001:db8::1]`"
+    )]
     Host,
     /// The port is not allowed.
-    #[error("must have no port, or port 443 or 8443; other ports are only for hosts in ONERUN_OUTBOUND_ALLOW")]
+    #[error(
+        "must have no port, or port 443 or 8443; other ports are only for hosts in ONERUN_OUTBOUND_ALLOW"
+    )]
     Port,
     /// The address is private, local or reserved, or the name has no other one.
     #[error(

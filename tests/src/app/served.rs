@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http::Request;
 use onerun_api::{App, Body, BodySource, Presence, ROUTES, Router};
 use onerun_domain::{Clock, JobKind, later};
-use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, Settings};
+use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, Outbound, Settings};
 use onerun_host::{OsRandom, SystemClock, Variables};
 use onerun_model_chat::ModelConfig;
 use onerun_transport::Transport;
@@ -63,6 +63,7 @@ impl ServedApp {
             clock,
             random: Arc::new(OsRandom),
             redaction,
+            outbound: Outbound::default(),
             settings,
         });
         let app = Arc::new(App::new(engine, Box::new(keys())));

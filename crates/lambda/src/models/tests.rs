@@ -26,7 +26,7 @@ struct TestSecret {
 }
 
 #[async_trait]
-impl ModelKeySource for Arc<TestSecret> {
+impl SecretText for Arc<TestSecret> {
     async fn text(&self) -> Result<Zeroizing<String>, SecretError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let text = *self.text.read().unwrap();

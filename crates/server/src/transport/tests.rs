@@ -13,8 +13,7 @@ async fn server() -> u16 {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = [0; 4096];
         assert_ne!(stream.read(&mut head).await.unwrap(), 0);
-        let answer =
-            "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let answer = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         stream.write_all(answer.as_bytes()).await.unwrap();
     });
     port
@@ -45,7 +44,8 @@ async fn addresses_of_this_machine_are_refused() {
 
 #[tokio::test]
 async fn allowed_host_is_called_and_redirects_are_not_followed() {
-    for (allowed, host) in [("127.0.0.1", "127.0.0.1"), ("localhost", "localhost"), ("127.0.0.0/8", "127.0.0.1")]
+    for (allowed, host) in
+        [("127.0.0.1", "127.0.0.1"), ("localhost", "localhost"), ("127.0.0.0/8", "127.0.0.1")]
     {
         let port = server().await;
         assert_eq!(send(allowed, &format!("http://{host}:{port}/")).await, Ok(302), "{allowed}");

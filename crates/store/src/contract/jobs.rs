@@ -441,6 +441,23 @@ pub async fn delayed_job_is_claimed_by_its_id_when_due(fixture: &Fixture) {
     assert_eq!(fixture.claim_job(&job, due).await, Some(ClaimedJob { job, deliveries: 2 }));
 }
 
+/// A postponed job waits, and counts as not claimed.
+pub async fn postponed_job_waits_and_is_not_counted(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    let due = fixture.now() + LEASE;
+    for _ in 0..3 {
+        assert_eq!(fixture.claim_job(&job, due).await.unwrap().deliveries, 1);
+        fixture.store.enqueue(vec![job.clone()]).await.unwrap();
+        fixture.store.postpone_job(&job.id, due).await.unwrap();
+        assert_eq!(fixture.claim_job(&job, due - SignedDuration::from_micros(1)).await, None);
+        assert_eq!(fixture.next_job_due().await, Some(due));
+    }
+    fixture.claim_job(&job, due).await.unwrap();
+    fixture.store.complete_job(&job.id).await.unwrap();
+    fixture.store.postpone_job(&job.id, due).await.unwrap();
+    assert_eq!(fixture.next_job_due().await, None);
+}
+
 /// Work that is enqueued while it runs runs once more, whichever way it was claimed.
 pub async fn job_claimed_by_id_and_enqueued_runs_once_more(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
