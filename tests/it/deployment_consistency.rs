@@ -22,7 +22,8 @@ use onerun_tests::{
 use serde_json::{Value, json};
 
 /// Functions without a route.
-const EVENT_FUNCTIONS: [&str; 5] = ["run_jobs", "tick", "run_monitor", "archive_audit", "rotate_secret"];
+const EVENT_FUNCTIONS: [&str; 6] =
+    ["run_jobs", "run_outbound_jobs", "tick", "run_monitor", "archive_audit", "rotate_secret"];
 
 fn operations() -> BTreeSet<&'static str> {
     ROUTES.iter().map(|route| route.operation).chain(EVENT_FUNCTIONS).collect()
@@ -103,10 +104,13 @@ fn every_route_invokes_exactly_its_function() {
             assert_ne!(event["Type"], "HttpApi", "{operation} can be called by {name}");
         }
     }
-    let mapping = &template.0["Resources"]["RunJobsMapping"]["Properties"];
-    assert_eq!(mapping["FunctionName"], json!({ "Ref": "RunJobsFunction" }));
-    assert_eq!(mapping["EventSourceArn"], json!({ "Fn::GetAtt": ["JobQueue", "Arn"] }));
-    assert_eq!(mapping["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
+    for (name, queue) in [("RunJobs", "JobQueue"), ("RunOutboundJobs", "OutboundQueue")] {
+        let mapping = &template.0["Resources"][format!("{name}Mapping")]["Properties"];
+        assert_eq!(mapping["FunctionName"], json!({ "Ref": format!("{name}Function") }));
+        assert_eq!(mapping["EventSourceArn"], json!({ "Fn::GetAtt": [queue, "Arn"] }));
+        assert_eq!(mapping["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
+        assert_eq!(mapping["BatchSize"], 10);
+    }
     let schedule = &template.function("tick")["Properties"]["Events"]["EveryMinute"];
     assert_eq!(schedule["Properties"]["ScheduleExpression"], "rate(1 minute)");
     let rotation = &template.0["Resources"]["SecretRotation"]["Properties"];
@@ -127,7 +131,7 @@ fn failed_first_deployment_leaves_nothing_behind() {
             }
         }
     }
-    let expected = BTreeSet::from(["AuditBucket", "AuditBucketPolicy", "Key", "Table"]);
+    let expected = BTreeSet::from(["AuditBucket", "AuditBucketPolicy", "Key", "MasterKeySecret", "Table"]);
     assert_eq!(kept, expected, "what outlives a stack that was deleted");
     // CloudFormation cannot delete a protected table.
     let protection = &template.0["Parameters"]["TableDeletionProtection"];
@@ -191,7 +195,7 @@ fn function_reads_the_secret_only_if_it_checks_keys() {
 
 #[test]
 fn only_functions_with_models_have_their_keys_and_bedrock() {
-    const WITH_MODELS: [&str; 2] = ["create_response", "run_jobs"];
+    const WITH_MODELS: [&str; 3] = ["create_response", "run_jobs", "run_outbound_jobs"];
     let (rights, without) = (aws::Template::rights(), aws::Template::rights_with(&[]));
     let template = Template::read();
     for operation in operations() {
@@ -209,8 +213,21 @@ fn only_functions_with_models_have_their_keys_and_bedrock() {
 }
 
 #[test]
+fn only_functions_with_a_reason_read_the_master_key() {
+    const WITH_MASTER_KEY: [&str; 1] = ["run_outbound_jobs"];
+    let (rights, template) = (aws::Template::rights(), Template::read());
+    for operation in operations() {
+        let needs_it = WITH_MASTER_KEY.contains(&operation);
+        assert_eq!(rights.may_read_secret(operation, "MasterKeySecret"), needs_it, "{operation}");
+        let variables = &template.function(operation)["Properties"]["Environment"]["Variables"];
+        let expected = needs_it.then(|| json!({ "Ref": "MasterKeySecret" }));
+        assert_eq!(variables.get("ONERUN_MASTER_KEY_SECRET_ID"), expected.as_ref(), "{operation}");
+    }
+}
+
+#[test]
 fn parameter_reaches_exactly_the_functions_that_use_it() {
-    const WITH_MODELS: &[&str] = &["create_response", "run_jobs"];
+    const WITH_MODELS: &[&str] = &["create_response", "run_jobs", "run_outbound_jobs"];
     let template = Template::read();
     for (parameter, variable, functions) in [
         ("ModelConcurrency", "ONERUN_MODEL_CONCURRENCY", WITH_MODELS),
@@ -235,13 +252,15 @@ fn parameter_reaches_exactly_the_functions_that_use_it() {
 #[test]
 fn queue_hides_a_message_for_six_timeouts_of_its_function() {
     let template = Template::read();
-    let timeout = template.function("run_jobs")["Properties"]["Timeout"].as_u64();
-    let hidden = &template.0["Resources"]["JobQueue"]["Properties"]["VisibilityTimeout"];
-    assert_eq!(hidden.as_u64(), timeout.map(|timeout| 6 * timeout));
+    for (function, queue) in [("run_jobs", "JobQueue"), ("run_outbound_jobs", "OutboundQueue")] {
+        let timeout = template.function(function)["Properties"]["Timeout"].as_u64();
+        let hidden = &template.0["Resources"][queue]["Properties"]["VisibilityTimeout"];
+        assert_eq!(hidden.as_u64(), timeout.map(|timeout| 6 * timeout));
+    }
 }
 
 #[test]
-fn one_reader_of_the_stream_carries_all_jobs() {
+fn two_pipes_read_the_stream() {
     let template = Template::read();
     let stream = json!({ "Fn::GetAtt": ["Table", "StreamArn"] });
     let readers: Vec<_> = entries(&template.0["Resources"])
@@ -250,18 +269,24 @@ fn one_reader_of_the_stream_carries_all_jobs() {
             [&properties["Source"], &properties["EventSourceArn"]].contains(&&stream)
         })
         .collect();
-    assert_eq!(readers.len(), 1, "{readers:?}");
-    let (name, pipe) = readers[0];
-    assert_eq!((name, &pipe["Type"]), ("JobPipe", &json!("AWS::Pipes::Pipe")));
-    // Its role is for this pipe alone.
-    let named = pipe["Properties"]["Name"]["Fn::Sub"].as_str().expect("a name");
+    // DynamoDB allows no third.
+    let names: Vec<&str> = readers.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["JobPipe", "OutboundPipe"]);
+    // Their role is for them alone.
     let role = &template.0["Resources"]["PipeRole"]["Properties"]["AssumeRolePolicyDocument"];
-    let source = &role["Statement"][0]["Condition"]["StringEquals"]["aws:SourceArn"]["Fn::Sub"];
-    assert!(source.as_str().is_some_and(|arn| arn.ends_with(&format!(":pipe/{named}"))), "{source}");
+    let sources = role["Statement"][0]["Condition"]["StringEquals"]["aws:SourceArn"].as_array();
+    let sources = sources.expect("ARNs");
+    assert_eq!(sources.len(), readers.len());
+    for (source, (_, pipe)) in sources.iter().zip(readers) {
+        assert_eq!(pipe["Type"], "AWS::Pipes::Pipe");
+        let named = pipe["Properties"]["Name"]["Fn::Sub"].as_str().expect("a name");
+        let arn = source["Fn::Sub"].as_str().expect("an ARN");
+        assert!(arn.ends_with(&format!(":pipe/{named}")), "{arn}");
+    }
 }
 
 /// One partition of each kind: see the list of `onerun-store-dynamodb`.
-const PARTITIONS: [&str; 17] = [
+const PARTITIONS: [&str; 18] = [
     "projects",
     "p3Xk81LmQzTb",
     "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0",
@@ -270,6 +295,7 @@ const PARTITIONS: [&str; 17] = [
     "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0#queue",
     "p3Xk81LmQzTb#m4Wf93TcNqRs",
     "jobs#start_simulation:sV1StGXR8Z5jdHi6BmyT0",
+    "outbound-jobs#call_agent:cM3hK8xQ5ZrT1uVbN6wJd",
     "dead-jobs",
     "dead-jobs#list",
     "keys",
@@ -353,11 +379,22 @@ fn function_has_only_the_table_rights_of_its_route() {
             }
         }
     }
-    for operation in ["run_jobs", "tick", "run_monitor"] {
+    for operation in ["run_jobs", "run_outbound_jobs", "tick", "run_monitor"] {
         let writes = partitions(&rights, operation, &["PutItem", "UpdateItem"]);
         assert!(writes.is_disjoint(&of_keys), "{operation} writes {writes:?}");
     }
     assert!(rights.actions("rotate_secret", "dynamodb").is_empty());
+}
+
+#[test]
+fn function_that_calls_users_addresses_reaches_no_keys() {
+    let rights = aws::Template::rights();
+    let actions =
+        ["BatchGetItem", "ConditionCheckItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"];
+    let reached = partitions(&rights, "run_outbound_jobs", &actions);
+    assert!(reached.contains("p3Xk81LmQzTb"), "{reached:?}");
+    assert!(reached.is_disjoint(&(&BTreeSet::from(OF_KEYS) | &BTreeSet::from(OF_USES))), "{reached:?}");
+    assert!(!rights.may_read_secret("run_outbound_jobs", "Secret"), "it has no root key");
 }
 
 #[test]
@@ -401,6 +438,10 @@ fn function_deletes_only_what_its_route_moves_and_never_keys() {
             "run_simulation" | "cancel_simulation" | "delete_simulation" | "tick" => simulations.clone(),
             // Jobs end, messages do after their retention, and what is below a deleted simulation is purged.
             "run_jobs" => &simulations | &jobs,
+            // Its jobs end.
+            "run_outbound_jobs" => {
+                all().filter(|one| one.starts_with("outbound") || jobs.contains(one)).collect()
+            }
             "claim_conversations" | "start_conversation" => queue.clone(),
             "update_agent" | "update_objective" | "update_monitor" | "delete_monitor" => {
                 BTreeSet::from(["p3Xk81LmQzTb"])

@@ -62,8 +62,12 @@ const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 /// The name of the secret with the keys of models' providers. Tests create it, if they need it.
 pub const MODEL_KEYS_SECRET: &str = "model-keys";
 
+/// The master key of the deployment.
+const MASTER_KEY: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQEaBcDeFgHiJkLmNoPqRsTu";
+
 /// The functions without a route.
-const EVENT_FUNCTIONS: [&str; 5] = ["run_jobs", "tick", "run_monitor", "archive_audit", "rotate_secret"];
+const EVENT_FUNCTIONS: [&str; 6] =
+    ["run_jobs", "run_outbound_jobs", "tick", "run_monitor", "archive_audit", "rotate_secret"];
 
 /// The bucket of the audit trail's archive.
 const AUDIT_BUCKET: &str = "onerun-audit";
@@ -96,10 +100,12 @@ pub struct Cloud {
     pub secret: Secret,
     /// The queue of jobs.
     pub job_queue: Queue,
+    /// The queue of jobs that call addresses of users.
+    pub outbound_queue: Queue,
     /// The dead-letter queue.
     pub dead_letters: Queue,
     batch_size: u32,
-    pipe: Arc<PipeRun>,
+    pipes: Arc<[PipeRun; 2]>,
     table: Table,
     moto: Moto,
     rotation_function: String,
@@ -117,22 +123,27 @@ impl Cloud {
     pub async fn start_with(changes: &[(&str, &str)]) -> Self {
         let mut template = Template::read();
         let (moto, table) = tokio::join!(Moto::start(), Table::create(&template));
-        let (dead_letters, job_queue) = queues(&moto, &template).await;
-        let pipe = PipeRun {
+        let Queues { dead_letters, jobs: job_queue, outbound: outbound_queue } =
+            queues(&moto, &template).await;
+        let pipe = |name: &str, target: &Queue| PipeRun {
             stream: Stream::new(&table.url, &table.stream),
-            pipe: Pipe::new(template.resource("AWS::Pipes::Pipe", |_, _| true).1),
-            target: job_queue.clone(),
+            pipe: Pipe::new(template.resource("AWS::Pipes::Pipe", |id, _| id == name).1),
+            target: target.clone(),
         };
-        let mapping = template.resource("AWS::Lambda::EventSourceMapping", |_, _| true).1;
+        let pipes = [pipe("JobPipe", &job_queue), pipe("OutboundPipe", &outbound_queue)];
+        let mapping = template.resource("AWS::Lambda::EventSourceMapping", |id, _| id == "RunJobsMapping").1;
         let batch_size = mapping["BatchSize"].as_u64().and_then(|size| u32::try_from(size).ok());
         let batch_size = batch_size.expect("a batch size");
-        let (secret_name, properties) = template.resource("AWS::SecretsManager::Secret", |_, _| true);
+        let (secret_name, properties) =
+            template.resource("AWS::SecretsManager::Secret", |id, _| id == "Secret");
         let secret = Secret::create(&moto, properties).await;
+        let master_key = secret.another("master-key", Some(MASTER_KEY)).await;
         let secret_name = secret_name.to_owned();
         let name = |kind| template.resource(kind, |_, _| true).0.to_owned();
         let (table_name, key_name) = (name("AWS::DynamoDB::Table"), name("AWS::KMS::Key"));
         let key = format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{key_name}");
         template.refer(&secret_name, &secret.arn);
+        template.refer("MasterKeySecret", &master_key.arn);
         template.refer("ModelKeysSecretArn", MODEL_KEYS_SECRET);
         template.refer(&table_name, &table.name);
         template.refer(&format!("{table_name}.Arn"), &table.arn());
@@ -141,6 +152,7 @@ impl Cloud {
         template.refer("AuditBucket", AUDIT_BUCKET);
         template.refer("AuditBucket.Arn", &bucket_arn(AUDIT_BUCKET));
         template.refer("JobQueue.Arn", &job_queue.arn);
+        template.refer("OutboundQueue.Arn", &outbound_queue.arn);
         template.refer("DeadLetterQueue.Arn", &dead_letters.arn);
         // The address in the template differs from the local one: see `function_with`.
         template.refer("HttpApi", "onerun0api");
@@ -163,9 +175,10 @@ impl Cloud {
             s3,
             secret,
             job_queue,
+            outbound_queue,
             dead_letters,
             batch_size,
-            pipe: Arc::new(pipe),
+            pipes: Arc::new(pipes),
             table,
             moto,
             rotation_function,
@@ -299,16 +312,19 @@ impl Cloud {
     /// Starts the background work of AWS: the pipe, delivery of jobs, and the tick.
     pub fn run_in_background(&self) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let pipe = Arc::clone(&self.pipe);
+        let pipes = Arc::clone(&self.pipes);
         tasks.push(Task::spawn(async move {
             loop {
-                pipe.run().await;
+                for pipe in &*pipes {
+                    pipe.run().await;
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }));
-        for _ in 0..POLLERS {
+        let mapped = [(&self.job_queue, "run_jobs"), (&self.outbound_queue, "run_outbound_jobs")];
+        for (queue, operation) in mapped.into_iter().flat_map(|mapping| [mapping; POLLERS]) {
             let (queue, function, batch_size) =
-                (self.job_queue.clone(), Arc::clone(self.function("run_jobs")), self.batch_size);
+                (queue.clone(), Arc::clone(self.function(operation)), self.batch_size);
             tasks.push(Task::spawn(async move {
                 loop {
                     if queue.poll(&function, batch_size).await == 0 {
@@ -327,15 +343,17 @@ impl Cloud {
         }));
     }
 
-    /// Passes new records of the table's stream through the pipe. Do not call it while the pipe runs in
+    /// Passes new records of the table's stream through the pipes. Do not call it while they run in
     /// the background.
     pub async fn run_pipe(&self) {
-        self.pipe.run().await;
+        for pipe in &*self.pipes {
+            pipe.run().await;
+        }
     }
 
-    /// Returns the messages for new records of the stream, and sends them to no queue.
+    /// Returns the messages of the pipe of jobs for new records of the stream, and sends them to no queue.
     pub async fn job_messages(&self) -> Vec<String> {
-        self.pipe.messages().await
+        self.pipes[0].messages().await
     }
 
     /// The items of one partition.
@@ -425,21 +443,30 @@ pub fn tick_event() -> Value {
     })
 }
 
-/// The template's dead-letter queue and job queue.
-async fn queues(moto: &Moto, template: &Template) -> (Queue, Queue) {
-    let properties = |name: &str| template.resource("AWS::SQS::Queue", |id, _| id == name).1.clone();
+/// The template's queues.
+struct Queues {
+    dead_letters: Queue,
+    jobs: Queue,
+    outbound: Queue,
+}
+
+async fn queues(moto: &Moto, template: &Template) -> Queues {
     let dead_letters = Queue::create(moto.url(), "onerun-dead-letters", &json!({})).await;
-    let jobs = properties("JobQueue");
-    let redrive = json!({
-        "deadLetterTargetArn": dead_letters.arn,
-        "maxReceiveCount": jobs["RedrivePolicy"]["maxReceiveCount"],
-    });
-    let attributes = json!({
-        "VisibilityTimeout": template.resolve(&jobs["VisibilityTimeout"]),
-        "RedrivePolicy": redrive.to_string(),
-    });
-    let jobs = Queue::create(moto.url(), "onerun-jobs", &attributes).await;
-    (dead_letters, jobs)
+    let create = async |id: &str, name: &str| {
+        let properties = template.resource("AWS::SQS::Queue", |found, _| found == id).1;
+        let redrive = json!({
+            "deadLetterTargetArn": dead_letters.arn,
+            "maxReceiveCount": properties["RedrivePolicy"]["maxReceiveCount"],
+        });
+        let attributes = json!({
+            "VisibilityTimeout": template.resolve(&properties["VisibilityTimeout"]),
+            "RedrivePolicy": redrive.to_string(),
+        });
+        Queue::create(moto.url(), name, &attributes).await
+    };
+    let jobs = create("JobQueue", "onerun-jobs").await;
+    let outbound = create("OutboundQueue", "onerun-outbound-jobs").await;
+    Queues { dead_letters, jobs, outbound }
 }
 
 /// The variables that Lambda sets and the emulator does not.

@@ -1,5 +1,5 @@
-//! The deployment's master key: the secrets of webhooks are derived from it, and the credentials of agents are encrypted
-//! with it.
+//! The deployment's master key: the secrets of webhooks are derived from it, and the credentials of agents are
+//! encrypted with it.
 //!
 //! So the database alone has none of them. A deployment that loses its master key, or replaces it, needs new ones.
 
@@ -88,15 +88,15 @@ impl MasterKey {
     }
 
     /// Derives a key of 32 bytes for a purpose and the ids of what it belongs to, by HKDF (RFC 5869).
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "the length is that of a hash")]
     pub fn derive(&self, purpose: KeyPurpose, context: &[&str]) -> Zeroizing<[u8; 32]> {
         // Each part with its length, so that different ids never give the same text.
-        let info: String = std::iter::once(purpose.name())
-            .chain(context.iter().copied())
-            .map(|part| format!("{}:{part}", part.len()))
-            .collect();
+        let parts = std::iter::once(purpose.name()).chain(context.iter().copied());
+        let info: Vec<String> = parts.map(|part| format!("{}:{part}", part.len())).collect();
+        let info: Vec<&[u8]> = info.iter().map(String::as_bytes).collect();
         let mut derived = Zeroizing::new([0; 32]);
         self.0
-            .expand(&[info.as_bytes()], HKDF_SHA256)
+            .expand(&info, HKDF_SHA256)
             .and_then(|key| key.fill(derived.as_mut()))
             .expect("32 bytes are the length of a hash");
         derived
@@ -104,6 +104,7 @@ impl MasterKey {
 
     /// Encrypts a text with ChaCha20-Poly1305. Only a call of [`open`](Self::open) with the same purpose and context
     /// decrypts it.
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "only 256 GiB of text are too much")]
     pub fn seal(&self, purpose: KeyPurpose, context: &[&str], text: &str, random: &dyn Random) -> String {
         let mut nonce = [0; NONCE_LEN];
         random.fill(&mut nonce);
@@ -131,6 +132,7 @@ impl MasterKey {
         decrypt().ok_or(MasterKeyError::Undecipherable)
     }
 
+    #[expect(clippy::expect_used, reason = "the length is that of the cipher's keys")]
     fn cipher(&self, purpose: KeyPurpose, context: &[&str]) -> LessSafeKey {
         let key = self.derive(purpose, context);
         let key = UnboundKey::new(&CHACHA20_POLY1305, key.as_ref()).expect("the cipher's key has 32 bytes");

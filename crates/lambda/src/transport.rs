@@ -129,7 +129,8 @@ fn failure(error: &ConnectorError) -> TransportError {
 
 /// Whether no connection was established, so that the provider has received nothing.
 fn never_connected(error: &ConnectorError) -> bool {
-    cause::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect())
+    cause::<hyper_util::client::legacy::Error>(error)
+        .is_some_and(hyper_util::client::legacy::Error::is_connect)
 }
 
 /// The first cause of an error that has this type.

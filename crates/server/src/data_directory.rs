@@ -223,8 +223,8 @@ impl DataDirectory {
     }
 }
 
-/// Durably writes a new file that only the owner can read. It is written to `beside`, which must not exist, and renamed,
-/// so a crash leaves no half of it.
+/// Durably writes a new file that only the owner can read. It is written to `beside`, which must not exist, and
+/// renamed, so a crash leaves no half of it.
 pub(crate) fn write_private(beside: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -38,6 +38,7 @@
 //! | project`#`simulation`#usage#`0 to 3 | day`#`purpose`#`model`#`writer | the simulation's usage of models that one process counted |
 //! | project`#usage#`0 to 3 | day`#`key`#`purpose`#`model`#`writer | the same for the project |
 //! | `jobs#`job | job | a job that waits or is claimed |
+//! | `outbound-jobs#`job | job | one that calls an address of a user |
 //! | `dead-jobs` | job | a buried job. Removed by its `expires` |
 //! | `dead-jobs#list` | `by-made#`… | its entry |
 //! | `keys` | key, `by-made#`… | a managed key, and its entry. Removed by their `expires`, 90 days after its end |
@@ -257,10 +258,10 @@
 //!
 //! # Jobs on a stream
 //!
-//! A new job is an item inserted under a `pk` that begins with `jobs#`. A job that is to run again is
-//! modified, and its `due` begins with `0#` again. A buried job is inserted or modified under the `pk`
-//! `dead-jobs`. A filter of the table's stream needs no more than these, so one reader of the stream is
-//! sufficient.
+//! A new job is an item inserted under a `pk` that begins with `jobs#`, or with `outbound-jobs#` if it
+//! calls an address of a user. A job that is to run again is modified, and its `due` begins with `0#`
+//! again. A buried job is inserted or modified under the `pk` `dead-jobs`. Filters of the table's stream
+//! need no more than these.
 
 mod api_keys;
 mod audit;

@@ -4,8 +4,9 @@
 //! when it is stored and before it is called, and each host's resolver asks [`OutboundPolicy::permitted`] about the
 //! addresses of a name at the moment of the connection. Both are needed: HTTP clients do not resolve literals.
 //!
-//! Source of the blocks: the IANA special-purpose address registries, <https://www.iana.org/assignments/iana-ipv4-special-registry>
-//! and <https://www.iana.org/assignments/iana-ipv6-special-registry>.
+//! Source of the blocks: the IANA special-purpose address registries,
+//! <https://www.iana.org/assignments/iana-ipv4-special-registry> and
+//! <https://www.iana.org/assignments/iana-ipv6-special-registry>.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -58,6 +58,7 @@ fn every_operation_has_events_and_every_event_a_route() {
         "run_jobs.duplicate.json",
         "run_jobs.buried.json",
         "run_jobs.poison.json",
+        "run_outbound_jobs.json",
         "tick.json",
         "run_monitor.json",
         "archive_audit.json",

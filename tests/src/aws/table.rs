@@ -52,12 +52,12 @@ impl Table {
         self.caller.call("Query", &query).await["Items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// The items of waiting and claimed jobs. Each has a partition of its own.
+    /// The items of waiting and claimed jobs, the outbound ones among them. Each has a partition of its own.
     pub(crate) async fn jobs(&self) -> Vec<Value> {
         let scan = json!({
             "TableName": self.name,
-            "FilterExpression": "begins_with(pk, :jobs)",
-            "ExpressionAttributeValues": { ":jobs": { "S": "jobs#" } },
+            "FilterExpression": "begins_with(pk, :jobs) OR begins_with(pk, :outbound)",
+            "ExpressionAttributeValues": { ":jobs": { "S": "jobs#" }, ":outbound": { "S": "outbound-jobs#" } },
             "ConsistentRead": true,
         });
         self.caller.call("Scan", &scan).await["Items"].as_array().cloned().unwrap_or_default()
