@@ -4,6 +4,8 @@
 //! and record all messages and replies. Leases are long, so no conversation loses its first
 //! attempt: a second one is a defect.
 
+mod imports;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, RandomState},

@@ -114,13 +114,15 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
 }
 
 /// Releases claims of jobs and turns: their process has ended, because only one process opens the file. Turns that
-/// are complete stay, because a repeated call gets their undelivered reply.
+/// are complete stay, because a repeated call gets their undelivered reply. So do those of conversations that are
+/// imported: they belong to a job, which runs again.
 fn release_claims(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction()?;
     transaction.execute("UPDATE jobs SET due = 0, claimed = 0, again = 0 WHERE claimed = 1", [])?;
     transaction.execute(
         "UPDATE conversations SET turn_token = NULL, turn_expires_at = NULL \
-         WHERE status = 'in_progress' AND turn_token IS NOT NULL AND turn_token NOT LIKE '%.undelivered'",
+         WHERE status = 'in_progress' AND turn_token IS NOT NULL
+             AND turn_token NOT LIKE '%.undelivered' AND turn_token NOT LIKE '%.import'",
         [],
     )?;
     transaction.commit()?;
