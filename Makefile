@@ -1,7 +1,7 @@
 # All commands for developers and CI. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build deploy functions sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws test-models template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-workers bench-keys bench-timing bench-lambda fuzz fuzz-short clean
+.PHONY: help tools build deploy functions sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws test-models template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-workers bench-keys bench-timing bench-lambda bench-table fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh built take precedence over older ones on the PATH.
@@ -188,6 +188,9 @@ bench-workers: ## Measure `onerun worker` beside the published SDK's worker (see
 
 bench-lambda: ## Measure functions under Lambda's runtime (see bench/README.md)
 	bench/lambda/run.sh
+
+bench-table: ## Measure operations on DynamoDB beside the table's earlier design (see bench/README.md)
+	bench/table/run.sh
 
 bench-keys: ## Measure key checks beside Python (see bench/README.md)
 	bench/keys/run.sh

@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=$PWD/bench/out/lambda
 programs=$out/bin
 certificates=$out/certificates
-measured=(get_whoami get_simulation create_simulation)
+measured=(get_whoami get_simulation create_simulation create_response)
+needed=(create_project create_agent create_objective run_jobs claim_conversations)
 
 command -v openssl >/dev/null || {
     echo "bench: no openssl on the PATH (Debian: apt-get install openssl)" >&2
@@ -62,7 +63,7 @@ programs() {
 cargo build --release --package onerun-bench-lambda
 install "$target/release/bench_lambda" "$out/bench_lambda"
 rm -rf "$programs"
-programs everyday "${measured[@]}" create_project create_agent create_objective
+programs everyday "${measured[@]}" "${needed[@]}"
 (
     export CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_PROFILE_RELEASE_OPT_LEVEL=s
     programs deploy "${measured[@]}"

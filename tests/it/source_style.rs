@@ -1,7 +1,7 @@
-//! The rules of the source that no linter checks: lengths of test names, comments and files, and examples that no
-//! test runs.
+//! The rules of the source that no linter checks: lengths of test names, comments and files, examples that no test runs,
+//! and files that the build of the worker's image would miss.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use onerun_tests::process::workspace;
 
@@ -126,4 +126,44 @@ fn each_example_in_documentation_is_compiled() {
         }
     }
     assert_none("remove `doctest = false` from the manifests of these packages", &violations);
+}
+
+#[test]
+fn image_of_the_worker_is_built_from_all_included_files() {
+    let ignored = fs::read_to_string(workspace().join("examples/worker/Dockerfile.dockerignore")).unwrap();
+    let sent: Vec<_> = ignored.lines().filter_map(|line| line.strip_prefix('!')).map(Path::new).collect();
+    let (mut violations, mut included) = (Vec::new(), 0);
+    for (source, text) in sources() {
+        if !source.starts_with("cli/src/") && !source.starts_with("crates/") {
+            continue;
+        }
+        let mut paths = vec![source.clone()];
+        for macro_name in ["include_str!(", "include_bytes!("] {
+            let after = text.split(macro_name).skip(1);
+            let argument = after.map(|rest| rest.trim_start_matches("concat!("));
+            paths.extend(argument.filter_map(|rest| {
+                let path = rest.strip_prefix('"')?.split('"').next()?;
+                Some(join(&source, path))
+            }));
+        }
+        included += paths.len() - 1;
+        let missing = |path: &&String| !sent.iter().any(|sent| Path::new(path).starts_with(sent));
+        violations.extend(paths.iter().filter(missing).map(|path| format!("{source} needs {path}")));
+    }
+    assert!(included > 20, "only {included} included files were found");
+    assert_none("add these files to Dockerfile.dockerignore", &violations);
+}
+
+/// A path relative to a file, without `..`.
+fn join(file: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = file.split('/').collect();
+    parts.pop();
+    for part in path.split('/') {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
 }

@@ -39,6 +39,31 @@ pub(crate) struct Call {
     answer: String,
 }
 
+impl Call {
+    /// The jobs that the call wrote, as messages of the queue.
+    pub(crate) fn jobs(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        collect_jobs(&self.request, &mut found);
+        found
+    }
+}
+
+fn collect_jobs(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            let text = |name| members.get(name).and_then(|value: &Value| value["S"].as_str());
+            match (text("pk"), text("sk")) {
+                (Some(partition), Some(id)) if partition.starts_with("jobs#") => {
+                    found.push(json!({ "job_id": id, "partition": partition }).to_string());
+                }
+                _ => members.values().for_each(|value| collect_jobs(value, found)),
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_jobs(value, found)),
+        _ => {}
+    }
+}
+
 /// The backend of the DynamoDB endpoint.
 pub(crate) enum Backend {
     /// A DynamoDB at `host:port` over plain HTTP, with recorded replies.

@@ -13,8 +13,11 @@ use crate::{Paths, aws::Endpoints, runtime_api::Environment};
 /// The table's name.
 pub(crate) const TABLE: &str = "onerun-bench";
 
-/// The measured operations: without the store, reading from it, and writing to it.
-pub(crate) const OPERATIONS: [&str; 3] = ["get_whoami", "get_simulation", "create_simulation"];
+/// The operations that are measured beside Python: without the store, reading from it, and writing to it.
+pub(crate) const COMPARED: [&str; 3] = ["get_whoami", "get_simulation", "create_simulation"];
+
+/// A measured operation that links chat models. Its reply comes from the offline model.
+pub(crate) const WITH_MODELS: &str = "create_response";
 
 /// The implementation of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

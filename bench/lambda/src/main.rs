@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    function::{Function, OPERATIONS},
+    function::{COMPARED, Function, WITH_MODELS},
     measure::Plan,
     record::Recording,
 };
@@ -150,9 +150,10 @@ fn functions(places: &Paths, only: Option<&str>) -> Vec<Function> {
     let mut functions = Vec::new();
     for build in [EVERYDAY, DEPLOY] {
         functions.push(Function::hello(places, build));
-        functions.extend(OPERATIONS.map(|operation| Function::onerun(places, build, operation)));
+        let operations = COMPARED.into_iter().chain([WITH_MODELS]);
+        functions.extend(operations.map(|operation| Function::onerun(places, build, operation)));
     }
-    functions.extend(OPERATIONS.map(|operation| Function::python(places, operation)));
+    functions.extend(COMPARED.map(|operation| Function::python(places, operation)));
     functions.retain(|function| {
         function.operation == "hello" || only.is_none_or(|only| function.name().contains(only))
     });

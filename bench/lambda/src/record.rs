@@ -1,7 +1,9 @@
 //! Fills a DynamoDB through the functions, and records its replies to each measured function.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -13,7 +15,7 @@ use crate::{
     EVERYDAY, Paths,
     aws::{self, Backend, Call, Endpoints},
     event::event,
-    function::{Function, OPERATIONS, TABLE},
+    function::{COMPARED, Function, TABLE, WITH_MODELS},
     process::Starter,
     runtime_api::Environment,
 };
@@ -44,15 +46,20 @@ struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
-    /// Starts a function, sends it events, and returns its replies.
+    /// Starts a function, sends it requests, and returns its replies.
     async fn run(&self, function: &Function, events: &[Value]) -> Result<Vec<(u64, Value)>> {
+        self.invoke(function, events).await?.iter().map(read).collect()
+    }
+
+    /// Starts a function, sends it events, and returns its answers.
+    async fn invoke(&self, function: &Function, events: &[Value]) -> Result<Vec<Bytes>> {
         let mut environment = Environment::listen().await?;
         let command = function.command(self.places, &environment, &self.aws)?;
         environment.hold(self.starter.start(command)?);
         environment.polled().await?;
         let mut answers = Vec::new();
         for event in events {
-            answers.push(read(&environment.invoke(&Bytes::from(event.to_string())).await?.answer)?);
+            answers.push(environment.invoke(&Bytes::from(event.to_string())).await?.answer);
         }
         environment.end()?;
         Ok(answers)
@@ -67,12 +74,47 @@ impl Recorder<'_> {
         body: &Value,
         key: &str,
     ) -> Result<String> {
+        let made = self.post(operation, path, query, body, key).await?;
+        Ok(made["id"].as_str().context("what was made has no id")?.to_owned())
+    }
+
+    /// Calls a function of the API.
+    async fn post(
+        &self,
+        operation: &'static str,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &Value,
+        key: &str,
+    ) -> Result<Value> {
         let function = Function::onerun(self.places, EVERYDAY, operation);
         let event = event("POST", path, query, Some(key), Some(body));
         let answers = self.run(&function, &[event]).await.with_context(|| function.logged(self.places))?;
-        match answers.as_slice() {
-            [(200, made)] => Ok(made["id"].as_str().context("what was made has no id")?.to_owned()),
-            answers => bail!("{operation} answered {answers:?}"),
+        match <[_; 1]>::try_from(answers) {
+            Ok([(200, body)]) => Ok(body),
+            other => bail!("{operation} answered {other:?}"),
+        }
+    }
+
+    /// Runs the jobs that the recorded calls wrote, and the jobs that those write, as the queue delivers them.
+    async fn run_jobs(&self) -> Result<()> {
+        let function = Function::onerun(self.places, EVERYDAY, "run_jobs");
+        let mut known = BTreeSet::new();
+        loop {
+            let jobs = self.aws.take_recorded().iter().flat_map(Call::jobs).collect::<BTreeSet<_>>();
+            let records: Vec<_> = jobs
+                .into_iter()
+                .filter(|job| known.insert(job.clone()))
+                .map(|job| json!({ "messageId": "059f36b4", "body": job }))
+                .collect();
+            if records.is_empty() {
+                return Ok(());
+            }
+            let answers = self.invoke(&function, &[json!({ "Records": records })]).await;
+            let answers = answers.with_context(|| function.logged(self.places))?;
+            if serde_json::from_slice::<Value>(&answers[0])? != json!({ "batchItemFailures": [] }) {
+                bail!("run_jobs answered {answers:?}\n{}", function.logged(self.places));
+            }
         }
     }
 }
@@ -115,6 +157,20 @@ pub(crate) async fn record(places: &Paths, database: &str) -> Result<Recording> 
     });
     let id = recorder.make("create_simulation", "/v1/simulations", &query, &simulation, &key).await?;
 
+    // A conversation that waits for its first message.
+    let mut approved = simulation.clone();
+    approved["auto_approve"] = true.into();
+    recorder.aws.take_recorded();
+    recorder.make("create_simulation", "/v1/simulations", &query, &approved, &key).await?;
+    recorder.run_jobs().await?;
+    let claim = json!({ "agent_ids": [agent], "limit": 1 });
+    let claimed =
+        recorder.post("claim_conversations", "/v1/conversations/claim", &query, &claim, &key).await?;
+    let claimed = &claimed["data"][0];
+    let [claimed, of] = ["conversation_id", "simulation_id"].map(|name| claimed[name].as_str());
+    let (claimed, of) = claimed.zip(of).context("no conversation was claimed")?;
+    let responses = format!("/v1/simulations/{of}/conversations/{claimed}/responses");
+
     let path = format!("/v1/simulations/{id}");
     let events = |key: Option<&str>| {
         BTreeMap::from([
@@ -125,12 +181,13 @@ pub(crate) async fn record(places: &Paths, database: &str) -> Result<Recording> 
                 "create_simulation".to_owned(),
                 event("POST", "/v1/simulations", &query, key, Some(&simulation)),
             ),
+            (WITH_MODELS.to_owned(), event("POST", &responses, &query, key, Some(&json!({ "input": [] })))),
         ])
     };
     let (without, wrong, with) = (events(None), events(Some("wrong")), events(Some(&key)));
     let mut tapes = BTreeMap::new();
     recorder.aws.take_recorded();
-    for operation in OPERATIONS {
+    for operation in COMPARED {
         let functions = [Function::onerun(places, EVERYDAY, operation), Function::python(places, operation)];
         let mut bodies = Vec::new();
         for function in functions {
@@ -149,6 +206,14 @@ pub(crate) async fn record(places: &Paths, database: &str) -> Result<Recording> 
             bail!("{operation}: the two do not answer the same members: {bodies:?}");
         }
     }
+    let function = Function::onerun(places, EVERYDAY, WITH_MODELS);
+    let events = [&without, &wrong, &with].map(|events| events[WITH_MODELS].clone());
+    let answers = recorder.run(&function, &events).await.with_context(|| function.logged(places))?;
+    let statuses: Vec<u64> = answers.iter().map(|(status, _)| *status).collect();
+    if statuses != [401, 401, 200] {
+        bail!("{} answered {answers:?}\n{}", function.name(), function.logged(places));
+    }
+    tapes.insert(function.tape(), Arc::new(recorder.aws.take_recorded()));
     Ok(Recording { key, events: with, tapes })
 }
 

@@ -9,6 +9,7 @@ use std::{
     fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -63,17 +64,34 @@ pub struct Meter {
 }
 
 impl Meter {
-    pub(super) async fn start(upstream: &str) -> Self {
+    /// A meter before the DynamoDB at `upstream`.
+    pub async fn start(upstream: &str) -> Self {
+        Self::over(upstream, None).await
+    }
+
+    /// A meter that holds each call for some time before it passes it on, as a network does. It counts calls and round
+    /// trips, and no units: the calls that this takes would cost time.
+    pub async fn with_latency(upstream: &str, latency: Duration) -> Self {
+        Self::over(upstream, Some(latency)).await
+    }
+
+    async fn over(upstream: &str, latency: Option<Duration>) -> Self {
         let counted: Arc<Mutex<Counted>> = Arc::default();
         let (shared, upstream) = (Arc::clone(&counted), format!("{}/", upstream.trim_end_matches('/')));
         let http = crate::http_client();
-        let answer = move |_, request| pass(upstream.clone(), http.clone(), Arc::clone(&shared), request);
+        let answer =
+            move |_, request| pass(upstream.clone(), http.clone(), Arc::clone(&shared), latency, request);
         let listener = Listener::start(SocketAddr::from(([127, 0, 0, 1], 0)), answer);
         Self { counted, listener: listener.await.expect("a free port") }
     }
 
+    /// The address for clients of DynamoDB.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listener.address())
+    }
+
     pub(super) fn store(&self, table: &ScratchTable) -> DynamoDbStore {
-        DynamoDbStore::new(local::client(&format!("http://{}", self.listener.address())), table.name())
+        DynamoDbStore::new(local::client(&self.url()), table.name())
     }
 
     /// The consumption since the last call of this method.
@@ -135,6 +153,7 @@ async fn pass(
     url: String,
     http: reqwest::Client,
     counted: Arc<Mutex<Counted>>,
+    latency: Option<Duration>,
     request: Request<Bytes>,
 ) -> Option<Response<Bytes>> {
     let (head, body) = request.into_parts();
@@ -147,7 +166,7 @@ async fn pass(
         headers.remove(name);
     }
     let upstream = Upstream { http, url, headers };
-    let written = capacity::written(operation, &input);
+    let written = if latency.is_none() { capacity::written(operation, &input) } else { Vec::new() };
     let (table, keys) = (capacity::table(&input), capacity::keys(&written));
     let before = upstream.images(&table, &keys).await;
     let lock = || counted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,6 +175,9 @@ async fn pass(
         counted.calls.push((target.clone(), input.clone()));
         counted.units.rounds += u32::from(counted.in_flight == 0);
         counted.in_flight += 1;
+    }
+    if let Some(latency) = latency {
+        tokio::time::sleep(latency).await;
     }
     let answered = upstream.send(operation, &input).await;
     lock().in_flight -= 1;
