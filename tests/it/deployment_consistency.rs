@@ -260,7 +260,7 @@ fn queue_hides_a_message_for_six_timeouts_of_its_function() {
 }
 
 #[test]
-fn two_pipes_read_the_stream() {
+fn one_reader_of_the_stream_carries_all_jobs() {
     let template = Template::read();
     let stream = json!({ "Fn::GetAtt": ["Table", "StreamArn"] });
     let readers: Vec<_> = entries(&template.0["Resources"])
@@ -269,19 +269,25 @@ fn two_pipes_read_the_stream() {
             [&properties["Source"], &properties["EventSourceArn"]].contains(&&stream)
         })
         .collect();
-    // DynamoDB allows no third.
-    let names: Vec<&str> = readers.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["JobPipe", "OutboundPipe"]);
-    // Their role is for them alone.
+    assert_eq!(readers.len(), 1, "{readers:?}");
+    let (name, pipe) = readers[0];
+    assert_eq!((name, &pipe["Type"]), ("JobPipe", &json!("AWS::Pipes::Pipe")));
+    // Its role is for this pipe alone.
+    let named = pipe["Properties"]["Name"]["Fn::Sub"].as_str().expect("a name");
     let role = &template.0["Resources"]["PipeRole"]["Properties"]["AssumeRolePolicyDocument"];
-    let sources = role["Statement"][0]["Condition"]["StringEquals"]["aws:SourceArn"].as_array();
-    let sources = sources.expect("ARNs");
-    assert_eq!(sources.len(), readers.len());
-    for (source, (_, pipe)) in sources.iter().zip(readers) {
-        assert_eq!(pipe["Type"], "AWS::Pipes::Pipe");
-        let named = pipe["Properties"]["Name"]["Fn::Sub"].as_str().expect("a name");
-        let arn = source["Fn::Sub"].as_str().expect("an ARN");
-        assert!(arn.ends_with(&format!(":pipe/{named}")), "{arn}");
+    let source = &role["Statement"][0]["Condition"]["StringEquals"]["aws:SourceArn"]["Fn::Sub"];
+    assert!(source.as_str().is_some_and(|arn| arn.ends_with(&format!(":pipe/{named}"))), "{source}");
+    // The topic may write to each queue that its subscriptions name, and nobody else may.
+    assert_eq!(pipe["Properties"]["Target"], json!({ "Ref": "JobTopic" }));
+    let policy =
+        &template.0["Resources"]["TopicToQueuesPolicy"]["Properties"]["PolicyDocument"]["Statement"][0];
+    assert_eq!(policy["Condition"], json!({ "ArnEquals": { "aws:SourceArn": { "Ref": "JobTopic" } } }));
+    let queues = policy["Resource"].as_array().expect("queues");
+    for (name, subscription) in template.of_type("AWS::SNS::Subscription") {
+        let properties = &subscription["Properties"];
+        for queue in [&properties["Endpoint"], &properties["RedrivePolicy"]["deadLetterTargetArn"]] {
+            assert!(queues.contains(queue), "{name}: {queue}");
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub use self::{
     template::{Template, TemplateRoute},
 };
 use self::{
-    pipe::{Pipe, Stream},
+    pipe::{Pipe, PipeRun, Stream, Subscription},
     service::aws_program,
     table::Table,
 };
@@ -105,7 +105,7 @@ pub struct Cloud {
     /// The dead-letter queue.
     pub dead_letters: Queue,
     batch_size: u32,
-    pipes: Arc<[PipeRun; 2]>,
+    pipe: Arc<PipeRun>,
     table: Table,
     moto: Moto,
     rotation_function: String,
@@ -125,12 +125,17 @@ impl Cloud {
         let (moto, table) = tokio::join!(Moto::start(), Table::create(&template));
         let Queues { dead_letters, jobs: job_queue, outbound: outbound_queue } =
             queues(&moto, &template).await;
-        let pipe = |name: &str, target: &Queue| PipeRun {
-            stream: Stream::new(&table.url, &table.stream),
-            pipe: Pipe::new(template.resource("AWS::Pipes::Pipe", |id, _| id == name).1),
-            target: target.clone(),
+        let subscription = |name: &str, queue: &Queue| {
+            Subscription::new(template.resource("AWS::SNS::Subscription", |id, _| id == name).1, queue)
         };
-        let pipes = [pipe("JobPipe", &job_queue), pipe("OutboundPipe", &outbound_queue)];
+        let pipe = PipeRun {
+            stream: Stream::new(&table.url, &table.stream),
+            pipe: Pipe::new(template.resource("AWS::Pipes::Pipe", |_, _| true).1),
+            subscriptions: vec![
+                subscription("JobSubscription", &job_queue),
+                subscription("OutboundSubscription", &outbound_queue),
+            ],
+        };
         let mapping = template.resource("AWS::Lambda::EventSourceMapping", |id, _| id == "RunJobsMapping").1;
         let batch_size = mapping["BatchSize"].as_u64().and_then(|size| u32::try_from(size).ok());
         let batch_size = batch_size.expect("a batch size");
@@ -178,7 +183,7 @@ impl Cloud {
             outbound_queue,
             dead_letters,
             batch_size,
-            pipes: Arc::new(pipes),
+            pipe: Arc::new(pipe),
             table,
             moto,
             rotation_function,
@@ -312,12 +317,10 @@ impl Cloud {
     /// Starts the background work of AWS: the pipe, delivery of jobs, and the tick.
     pub fn run_in_background(&self) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let pipes = Arc::clone(&self.pipes);
+        let pipe = Arc::clone(&self.pipe);
         tasks.push(Task::spawn(async move {
             loop {
-                for pipe in &*pipes {
-                    pipe.run().await;
-                }
+                pipe.run().await;
                 tokio::time::sleep(PAUSE).await;
             }
         }));
@@ -343,17 +346,15 @@ impl Cloud {
         }));
     }
 
-    /// Passes new records of the table's stream through the pipes. Do not call it while they run in
+    /// Passes new records of the table's stream through the pipe. Do not call it while the pipe runs in
     /// the background.
     pub async fn run_pipe(&self) {
-        for pipe in &*self.pipes {
-            pipe.run().await;
-        }
+        self.pipe.run().await;
     }
 
-    /// Returns the messages of the pipe of jobs for new records of the stream, and sends them to no queue.
+    /// Returns the messages for new records of the stream, and sends them to no queue.
     pub async fn job_messages(&self) -> Vec<String> {
-        self.pipes[0].messages().await
+        self.pipe.messages().await
     }
 
     /// The items of one partition.
@@ -392,27 +393,6 @@ pub fn python(script: &Path) -> Process {
     let mut command = aws_program("python");
     command.arg(script.canonicalize().expect("a script"));
     Process::spawn(command)
-}
-
-/// The pipe of the template between its stream and its target.
-#[derive(Debug)]
-struct PipeRun {
-    stream: Stream,
-    pipe: Pipe,
-    target: Queue,
-}
-
-impl PipeRun {
-    /// The messages for new records of the stream.
-    async fn messages(&self) -> Vec<String> {
-        self.stream.read().await.iter().filter_map(|record| self.pipe.message(record)).collect()
-    }
-
-    async fn run(&self) {
-        for message in self.messages().await {
-            self.target.send(&message, 0).await;
-        }
-    }
 }
 
 impl Drop for Cloud {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::service::ServiceClient;
+use super::{queue::Queue, service::ServiceClient};
 
 /// A reader's position in a table's stream.
 #[derive(Debug)]
@@ -68,6 +68,53 @@ impl Stream {
         let asked = json!({ "StreamArn": self.arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON" });
         let answer = self.caller.call("GetShardIterator", &asked).await;
         answer["ShardIterator"].as_str().map(str::to_owned)
+    }
+}
+
+/// A subscription of the pipe's topic.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    filter: Value,
+    target: Queue,
+}
+
+impl Subscription {
+    /// A subscription of the template, by its properties, whose endpoint is this queue.
+    pub(crate) fn new(properties: &Value, target: &Queue) -> Self {
+        assert_eq!(properties["RawMessageDelivery"], true, "the queue gets the message itself");
+        assert_eq!(properties["FilterPolicyScope"], "MessageBody", "the filter is about the message");
+        Self { filter: properties["FilterPolicy"].clone(), target: target.clone() }
+    }
+
+    /// Whether a message passes the filter.
+    ///
+    /// <https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html>
+    fn takes(&self, message: &str) -> bool {
+        matches(&self.filter, &serde_json::from_str(message).expect("a message in JSON"))
+    }
+}
+
+/// A table's stream with its pipe, and the topic behind it.
+#[derive(Debug)]
+pub(crate) struct PipeRun {
+    pub(crate) stream: Stream,
+    pub(crate) pipe: Pipe,
+    pub(crate) subscriptions: Vec<Subscription>,
+}
+
+impl PipeRun {
+    /// The messages for new records of the stream.
+    pub(crate) async fn messages(&self) -> Vec<String> {
+        self.stream.read().await.iter().filter_map(|record| self.pipe.message(record)).collect()
+    }
+
+    /// Sends the messages for new records of the stream to their queues.
+    pub(crate) async fn run(&self) {
+        for message in self.messages().await {
+            for subscription in self.subscriptions.iter().filter(|one| one.takes(&message)) {
+                subscription.target.send(&message, 0).await;
+            }
+        }
     }
 }
 
