@@ -1,5 +1,5 @@
-//! The rules of the source that no linter checks: lengths of test names, comments and files, examples that no test runs,
-//! and files that the build of the worker's image would miss.
+//! The rules of the source that no linter checks: lengths of test names, comments and files, examples that no test
+//! runs, and files that the build of the worker's image would miss.
 
 use std::{fs, path::Path, process::Command};
 

@@ -31,8 +31,8 @@ const BOUNDS: [Bound; 13] = [
     ("create_response", 5, 6.0, 9),
     ("get_conversation", 0, 3.0, 2),
     ("end_conversation", 10, 2.0, 2),
-    ("jobs after the end", 19, 12.0, 104),
-    ("conversation of 13 messages", 80, 60.0, 170),
+    ("jobs after the end", 19, 12.0, 117),
+    ("conversation of 13 messages", 80, 60.0, 183),
 ];
 
 /// About what an agent says in a support chat.

@@ -1,5 +1,5 @@
-//! Holds conversations, and prints the name and the microseconds of each operation: see `bench/README.md`. After each it
-//! waits for a line on standard input, so that the reader can count the operation's calls to DynamoDB.
+//! Holds conversations, and prints the name and the microseconds of each operation: see `bench/README.md`. After each
+//! it waits for a line on standard input, so that the reader can count the operation's calls to DynamoDB.
 //!
 //! The same source is built with an earlier commit's test kit, so it uses only what both have.
 
