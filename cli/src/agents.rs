@@ -1,13 +1,16 @@
 //! `onerun agents`.
 
 use clap::{Args, Subcommand};
-use onerun_client::resource::{Agent, NewAgent};
+use onerun_client::{
+    Verbatim,
+    resource::{Agent, NewAgent},
+};
 
 use crate::{
     creation::Creation,
     list::{self, Listing},
     output,
-    project::{ProjectArgument, agents_named, find_agent},
+    project::{ProjectArgument, agents_named, find_agent, find_archived_agent},
     text::{fields, plain, prose, table, utc_or},
 };
 
@@ -29,6 +32,12 @@ Example:
     Get(Get),
     /// List the agents of a project, newest first.
     List(List),
+    /// Leave an agent out of lists, and start no more simulations of it.
+    ///
+    /// Simulations in progress go on. `onerun agents unarchive` takes it back into use.
+    Archive(Get),
+    /// Take an archived agent back into use.
+    Unarchive(Get),
 }
 
 /// Options of `onerun agents create`.
@@ -63,6 +72,9 @@ pub(crate) struct Get {
 pub(crate) struct List {
     #[command(flatten)]
     of: ProjectArgument,
+    /// List archived agents instead.
+    #[arg(long)]
+    archived: bool,
     #[command(flatten)]
     listing: Listing,
 }
@@ -72,6 +84,8 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
         Command::Create(options) => create(options).await,
         Command::Get(options) => get(options).await,
         Command::List(options) => list(options).await,
+        Command::Archive(options) => archive(options, true).await,
+        Command::Unarchive(options) => archive(options, false).await,
     }
 }
 
@@ -89,8 +103,21 @@ async fn create(options: &Create) -> anyhow::Result<()> {
 
 async fn get(options: &Get) -> anyhow::Result<()> {
     let project = options.of.client().await?;
-    let agent = project.agent(&find_agent(&project, &options.agent).await?).await?;
-    if options.json {
+    show(&project.agent(&find_agent(&project, &options.agent).await?).await?, options.json)
+}
+
+async fn archive(options: &Get, archived: bool) -> anyhow::Result<()> {
+    let project = options.of.client().await?;
+    let id = if archived {
+        find_agent(&project, &options.agent).await?
+    } else {
+        find_archived_agent(&project, &options.agent).await?
+    };
+    show(&project.archive_agent(&id, archived).await?, options.json)
+}
+
+fn show(agent: &Verbatim<Agent>, json: bool) -> anyhow::Result<()> {
+    if json {
         return output::print_json(agent.json());
     }
     output::print(&fields(&[
@@ -98,6 +125,7 @@ async fn get(options: &Get) -> anyhow::Result<()> {
         ("name", prose(&agent.name, NAME_WIDTH)),
         ("description", prose(agent.description.as_deref().unwrap_or_default(), NAME_WIDTH)),
         ("polled", utc_or(agent.last_polled_at.as_deref(), "no worker has polled yet")),
+        ("archived", utc_or(agent.archived_at.as_deref(), "no")),
     ]))
 }
 
@@ -106,7 +134,13 @@ async fn list(options: &List) -> anyhow::Result<()> {
     list::print(
         &options.listing,
         |agent: &Agent| &agent.id,
-        async |page| project.list_agents(None, page).await,
+        async |page| {
+            if options.archived {
+                project.list_archived_agents(None, page).await
+            } else {
+                project.list_agents(None, page).await
+            }
+        },
         async |agents| {
             let rows: Vec<_> = agents
                 .iter()

@@ -76,6 +76,23 @@ pub(crate) async fn projects_named(client: &Client, name: &str) -> Result<Vec<St
     list::ids_named(name, |project: &Project| (&project.id, &project.name), list).await
 }
 
+/// The id of the archived project with this id or exact name. An id counts before a name.
+pub(crate) async fn find_archived_project(client: &Client, wanted: &str) -> anyhow::Result<String> {
+    let get = async || client.get_project(wanted).await.map(drop);
+    let list = async |page| client.list_archived_projects(page).await;
+    let named =
+        async || list::ids_named(wanted, |project: &Project| (&project.id, &project.name), list).await;
+    find("archived project", wanted, get, named).await
+}
+
+/// The id of the archived agent with this id or exact name. An id counts before a name.
+pub(crate) async fn find_archived_agent(project: &ProjectClient, wanted: &str) -> anyhow::Result<String> {
+    let get = async || project.agent(wanted).await.map(drop);
+    let list = async |page| project.list_archived_agents(Some(wanted), page).await;
+    let named = async || list::ids_named(wanted, |agent: &Agent| (&agent.id, &agent.name), list).await;
+    find("archived agent", wanted, get, named).await
+}
+
 /// The id of the agent with this id or exact name. An id counts before a name.
 pub(crate) async fn find_agent(project: &ProjectClient, wanted: &str) -> anyhow::Result<String> {
     let get = async || project.agent(wanted).await.map(drop);

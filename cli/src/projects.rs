@@ -1,19 +1,19 @@
 //! `onerun projects`.
 
 use clap::{Args, Subcommand};
-use onerun_client::resource::Project;
+use onerun_client::{Verbatim, resource::Project};
 
 use crate::{
     api::Connection,
     creation::Creation,
     list::{self, Listing},
     output,
-    project::{find_project, projects_named},
-    text::{fields, plain, prose, table, time, utc},
+    project::{find_archived_project, find_project, projects_named},
+    text::{fields, plain, prose, table, time, utc, utc_or},
 };
 
 /// The width of the widest field name, in columns.
-const NAME_WIDTH: usize = 7;
+const NAME_WIDTH: usize = 8;
 
 /// Subcommands of `onerun projects`.
 #[derive(Debug, Subcommand)]
@@ -28,6 +28,12 @@ Example:
     Get(Get),
     /// List the projects that the key may access, newest first.
     List(List),
+    /// Leave a project out of lists, and start no more simulations in it.
+    ///
+    /// Simulations in progress go on. `onerun projects unarchive` takes it back into use.
+    Archive(Get),
+    /// Take an archived project back into use.
+    Unarchive(Get),
 }
 
 /// Options of `onerun projects create`.
@@ -57,6 +63,9 @@ pub(crate) struct Get {
 /// Options of `onerun projects list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
+    /// List archived projects instead.
+    #[arg(long)]
+    archived: bool,
     #[command(flatten)]
     listing: Listing,
     #[command(flatten)]
@@ -68,6 +77,8 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
         Command::Create(options) => create(options).await,
         Command::Get(options) => get(options).await,
         Command::List(options) => list(options).await,
+        Command::Archive(options) => archive(options, true).await,
+        Command::Unarchive(options) => archive(options, false).await,
     }
 }
 
@@ -83,14 +94,28 @@ async fn create(options: &Create) -> anyhow::Result<()> {
 
 async fn get(options: &Get) -> anyhow::Result<()> {
     let client = options.connection.client()?;
-    let project = client.get_project(&find_project(&client, &options.project).await?).await?;
-    if options.json {
+    show(&client.get_project(&find_project(&client, &options.project).await?).await?, options.json)
+}
+
+async fn archive(options: &Get, archived: bool) -> anyhow::Result<()> {
+    let client = options.connection.client()?;
+    let id = if archived {
+        find_project(&client, &options.project).await?
+    } else {
+        find_archived_project(&client, &options.project).await?
+    };
+    show(&client.archive_project(&id, archived).await?, options.json)
+}
+
+fn show(project: &Verbatim<Project>, json: bool) -> anyhow::Result<()> {
+    if json {
         return output::print_json(project.json());
     }
     output::print(&fields(&[
         ("id", plain(&project.id)),
         ("name", prose(&project.name, NAME_WIDTH)),
         ("created", utc(&project.created_at)),
+        ("archived", utc_or(project.archived_at.as_deref(), "no")),
     ]))
 }
 
@@ -99,7 +124,13 @@ async fn list(options: &List) -> anyhow::Result<()> {
     list::print(
         &options.listing,
         |project: &Project| &project.id,
-        async |page| client.list_projects(page).await,
+        async |page| {
+            if options.archived {
+                client.list_archived_projects(page).await
+            } else {
+                client.list_projects(page).await
+            }
+        },
         async |projects| {
             let rows: Vec<_> = projects
                 .iter()

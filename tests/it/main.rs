@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod archived;
 mod audit_archive;
 mod auth_matrix;
 mod aws;

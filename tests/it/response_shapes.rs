@@ -63,7 +63,8 @@ async fn project_has_its_shape_on_every_route() {
     let project = client.post("/v1/projects", &json!({ "name": "Support" }), 200).await;
     let id = checked_id(&project, 12);
     assert_eq!(made, "2026-01-05T09:00:00.000000Z");
-    let expected = json!({ "id": id, "name": "Support", "created_at": made, "updated_at": made });
+    let expected =
+        json!({ "id": id, "name": "Support", "archived_at": null, "created_at": made, "updated_at": made });
     assert_eq!(project, expected);
     let path = format!("/v1/projects/{id}");
     assert_eq!(client.get(&path, 200).await, expected);
@@ -73,7 +74,8 @@ async fn project_has_its_shape_on_every_route() {
     let renamed = client.patch(&path, &json!({ "name": "Sales" }), 200).await;
     let changed = app.now_text();
     assert_eq!(changed, "2026-01-05T09:00:00.000001Z");
-    let expected = json!({ "id": id, "name": "Sales", "created_at": made, "updated_at": changed });
+    let expected =
+        json!({ "id": id, "name": "Sales", "archived_at": null, "created_at": made, "updated_at": changed });
     assert_eq!(renamed, expected);
     app.next_instant();
     for nothing in [json!({}), json!({ "name": null }), json!({ "name": "Sales" })] {
@@ -107,6 +109,7 @@ async fn agent_has_its_shape_on_every_route() {
         "summary": "Answers.\nShortly.",
         "metadata": metadata,
         "last_polled_at": null,
+        "archived_at": null,
         "created_at": now,
         "updated_at": now,
         "total_simulations": 0,

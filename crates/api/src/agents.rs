@@ -9,7 +9,7 @@ use crate::{
     ApiError, App, Response,
     fields::{METADATA, input},
     operation::operations,
-    query::{Params, Reader, SORT_BY_NAME, Sort, SortByKey, exact, page},
+    query::{Params, Reader, SORT_BY_NAME, Sort, SortByKey, archived, exact, page},
     request::{Call, reply},
     views::{AgentSummaryOut, PageOut},
 };
@@ -65,6 +65,7 @@ input! {
     impl AgentPatch {
         name = optional("A new name; null keeps the current one."),
         description = optional("A new description; null keeps the current one."),
+        archived = optional("Whether the agent is archived: left out of lists, and without new simulations; null keeps the current one."),
     }
 }
 
@@ -72,9 +73,10 @@ impl Params for ListAgents {
     fn read(reader: &mut Reader) -> Option<Self> {
         let name = reader.optional("name", "Only agents whose name contains this, ignoring case.");
         let exact = exact(reader);
+        let archived = archived(reader);
         let sort = Sort::<SortByKey>::read(reader, SORT_BY_NAME);
         let page = page(reader);
-        Some(Self { name: name?, exact: exact?, sort: sort?.named(), page: page? })
+        Some(Self { name: name?, exact: exact?, archived: archived?, sort: sort?.named(), page: page? })
     }
 }
 
@@ -88,6 +90,7 @@ async fn create_agent(app: &App, project: &dyn ProjectStore, call: Call) -> Resu
         description: new.description,
         metadata: new.metadata,
         last_polled_at: None,
+        archived_at: None,
         created_at: now,
         updated_at: now,
     };

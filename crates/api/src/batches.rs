@@ -41,6 +41,7 @@ operations! {
         input: CreateBatch = new_batch_example(),
         status: ACCEPTED,
         output: CreatedBatchOut,
+        errors: ["project_archived"],
     }
     LIST_BATCHES {
         route: GET "/v1/batches",

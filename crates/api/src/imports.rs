@@ -38,6 +38,8 @@ operations! {
         output: Warned<SimulationOut>,
         errors: [
             "agent_not_found",
+            "agent_archived",
+            "project_archived",
             "objectives_not_found",
             // To a repeated request whose simulation was deleted.
             "simulation_not_found",

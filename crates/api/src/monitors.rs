@@ -40,7 +40,7 @@ operations! {
             the key that created the monitor ends.",
         input: CreateMonitor = new_monitor_example(),
         output: MonitorOut,
-        errors: ["agent_not_found", "objectives_not_found", "personas_not_ready", "model_not_allowed", "model_without_price"],
+        errors: ["agent_not_found", "agent_archived", "project_archived", "objectives_not_found", "personas_not_ready", "model_not_allowed", "model_without_price"],
     }
     LIST_MONITORS {
         route: GET "/v1/monitors",
@@ -70,6 +70,8 @@ operations! {
         errors: [
             "monitor_not_found",
             "agent_not_found",
+            "agent_archived",
+            "project_archived",
             "objectives_not_found",
             "personas_not_ready",
             "model_not_allowed",

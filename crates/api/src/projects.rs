@@ -1,7 +1,7 @@
 //! Projects, to which all other resources belong.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::{Name, PageRequest, Project, ProjectId, Resource};
+use onerun_domain::{Name, PageRequest, Project, ProjectId, ProjectPatch, Resource};
 use onerun_store::SortBy;
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::{
     ApiError, App, Response,
     fields::input,
     operation::operations,
-    query::{Params, Reader, SORT_BY_NAME, Sort, SortByKey, page},
+    query::{Params, Reader, SORT_BY_NAME, Sort, SortByKey, archived, page},
     request::{Call, reply},
     views::{PageOut, ProjectOut},
 };
@@ -47,8 +47,8 @@ operations! {
         route: PATCH "/v1/projects/{project_id}",
         handler: Global(update_project),
         access: Access::Requires(Scope::ProjectsWrite),
-        summary: "Rename a project",
-        input: ProjectChanges = json!({ "name": "Support" }),
+        summary: "Change a project",
+        input: ProjectPatch = json!({ "name": "Support" }),
         output: ProjectOut,
         errors: ["project_not_found", "wrong_project"],
     }
@@ -61,21 +61,24 @@ input! {
 }
 
 input! {
-    pub(crate) struct ProjectChanges {
-        name: Option<Name> = optional("A new name; null keeps the current one."),
+    impl ProjectPatch {
+        name = optional("A new name; null keeps the current one."),
+        archived = optional("Whether the project is archived: left out of lists, and without new simulations; null keeps the current one."),
     }
 }
 
 pub(crate) struct ProjectQuery {
+    archived: bool,
     sort: SortBy,
     page: PageRequest,
 }
 
 impl Params for ProjectQuery {
     fn read(reader: &mut Reader) -> Option<Self> {
+        let archived = archived(reader);
         let sort = Sort::<SortByKey>::read(reader, SORT_BY_NAME);
         let page = page(reader);
-        Some(Self { sort: sort?.named(), page: page? })
+        Some(Self { archived: archived?, sort: sort?.named(), page: page? })
     }
 }
 
@@ -84,16 +87,16 @@ async fn create_project(app: &App, call: Call) -> Result<Response, ApiError> {
     let new: NewProject = call.body()?;
     let now = app.engine().now();
     let id = ProjectId::generate(app.engine().random());
-    let project = Project { id, name: new.name, created_at: now, updated_at: now };
+    let project = Project { id, name: new.name, archived_at: None, created_at: now, updated_at: now };
     let made = ProjectOut::from(project.clone());
     app.engine().store().insert_project(project, call.record(&made)).await?;
     reply(&made)
 }
 
 async fn list_projects(app: &App, call: Call) -> Result<Response, ApiError> {
-    let ProjectQuery { sort, page } = call.query()?;
+    let ProjectQuery { archived, sort, page } = call.query()?;
     let within = call.caller()?.projects();
-    let projects = app.engine().store().projects(within, sort, page).await?;
+    let projects = app.engine().store().projects(within, archived, sort, page).await?;
     reply(&call.page::<_, ProjectOut>(projects))
 }
 
@@ -104,9 +107,9 @@ async fn get_project(app: &App, call: Call) -> Result<Response, ApiError> {
 
 async fn update_project(app: &App, call: Call) -> Result<Response, ApiError> {
     let store = open(app, &call).await?;
-    let ProjectChanges { name } = call.body()?;
+    let patch: ProjectPatch = call.body()?;
     let now = app.engine().now();
-    let decide = Box::new(move |project: Project| Ok(project.renamed(name.clone(), now)));
+    let decide = Box::new(move |project: Project| Ok(project.patched(patch.clone(), now)));
     reply(&ProjectOut::from(store.change_project(decide).await?))
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(crate) use params::{
-    SORT_BY_NAME, Sort, SortByKey, SortKey, Whole, exact, large_page, page, word, words_schema,
+    SORT_BY_NAME, Sort, SortByKey, SortKey, Whole, archived, exact, large_page, page, word, words_schema,
 };
 
 /// The maximum and default of `limit`.

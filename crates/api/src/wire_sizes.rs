@@ -98,6 +98,7 @@ fn agent(text: &str, long: &str, metadata: &Metadata) -> Agent {
         description: Some(Description::parse(long).unwrap()),
         metadata: metadata.clone(),
         last_polled_at: Some(EARLY),
+        archived_at: Some(EARLY),
         created_at: EARLY,
         updated_at: LATE,
     }
@@ -350,7 +351,7 @@ proptest! {
     fn resource_is_no_larger_than_its_wire_size(text in clean(), metadata in metadata()) {
         let long = text.repeat(9);
         let project =
-            Project { id: SHORT_ID.parse().unwrap(), name: name(&text), created_at: EARLY, updated_at: EARLY };
+            Project { id: SHORT_ID.parse().unwrap(), name: name(&text), archived_at: Some(EARLY), created_at: EARLY, updated_at: EARLY };
         holds(project, |row| Box::new(ProjectOut::from(row)));
         let summary =
             AgentSummary { agent: agent(&text, &long, &metadata), total_simulations: u64::MAX };

@@ -40,6 +40,19 @@ impl Client {
         self.0.at(&["projects"]).page(&[], page).await
     }
 
+    /// The archived projects that the key may access, newest first.
+    pub async fn list_archived_projects(
+        &self,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<Project>>>, Error> {
+        self.0.at(&["projects"]).page(&[("archived", "true")], page).await
+    }
+
+    /// Archives a project, or takes it back into use.
+    pub async fn archive_project(&self, id: &str, archived: bool) -> Result<Verbatim<Project>, Error> {
+        self.0.at(&["projects", id]).patch(&json!({ "archived": archived })).await
+    }
+
     /// The project with this id.
     pub async fn get_project(&self, id: &str) -> Result<Verbatim<Project>, Error> {
         self.0.at(&["projects", id]).get(&[]).await
@@ -91,6 +104,22 @@ impl ProjectClient {
     ) -> Result<Verbatim<Page<Verbatim<Agent>>>, Error> {
         let name = name.map(|name| ("exact_name", name));
         self.0.at(&["agents"]).page(name.as_slice(), page).await
+    }
+
+    /// Archived agents, newest first; only those with exactly this name, if one is given.
+    pub async fn list_archived_agents(
+        &self,
+        name: Option<&str>,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<Agent>>>, Error> {
+        let query: Vec<_> =
+            [("archived", "true")].into_iter().chain(name.map(|name| ("exact_name", name))).collect();
+        self.0.at(&["agents"]).page(&query, page).await
+    }
+
+    /// Archives an agent, or takes it back into use.
+    pub async fn archive_agent(&self, id: &str, archived: bool) -> Result<Verbatim<Agent>, Error> {
+        self.0.at(&["agents", id]).patch(&json!({ "archived": archived })).await
     }
 
     /// Creates an agent.

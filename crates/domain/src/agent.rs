@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{AgentId, Description, Metadata, Name, ProjectId};
+use crate::{AgentId, Description, Metadata, Name, ProjectId, Refusal};
 
 /// An agent under test.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Agent {
     /// When a worker last polled for this agent's conversations. Only the store sets it, at most
     /// once a minute per process.
     pub last_polled_at: Option<Timestamp>,
+    /// When it was archived; `None` if it is in use. An archived agent starts no simulation.
+    pub archived_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -33,6 +35,8 @@ pub struct AgentPatch {
     pub name: Option<Name>,
     /// The new description.
     pub description: Option<Description>,
+    /// Whether it is archived.
+    pub archived: Option<bool>,
 }
 
 impl Agent {
@@ -40,9 +44,28 @@ impl Agent {
     pub fn patched(self, patch: AgentPatch, now: Timestamp) -> Self {
         let name = patch.name.unwrap_or_else(|| self.name.clone());
         let description = patch.description.or_else(|| self.description.clone());
-        if name == self.name && description == self.description {
+        let archived_at = archived_at(self.archived_at, patch.archived, now);
+        if name == self.name && description == self.description && archived_at == self.archived_at {
             return self;
         }
-        Self { name, description, updated_at: now, ..self }
+        Self { name, description, archived_at, updated_at: now, ..self }
+    }
+
+    /// Refuses if it is archived.
+    pub fn require_active(&self) -> Result<(), Refusal> {
+        if self.archived_at.is_some() { Err(Refusal::AgentArchived) } else { Ok(()) }
+    }
+}
+
+/// When something is archived after a change. Archiving it again keeps the time.
+pub(crate) fn archived_at(
+    before: Option<Timestamp>,
+    archived: Option<bool>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    match archived {
+        None => before,
+        Some(true) => before.or(Some(now)),
+        Some(false) => None,
     }
 }

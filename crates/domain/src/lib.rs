@@ -84,7 +84,7 @@ pub use persona_fault::{
     FaultSeverity, FaultSource, MAX_PERSONA_FAULTS, PersonaFault, PersonaFaultKind, ReportedFault,
     persona_faults, with_reported_faults,
 };
-pub use project::Project;
+pub use project::{Project, ProjectPatch};
 pub use refusal::Refusal;
 pub use resource::Resource;
 pub use schedule::{Schedule, ScheduleError, Zone, ZoneError};

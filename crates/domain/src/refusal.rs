@@ -128,6 +128,12 @@ pub enum Refusal {
     /// The attempt of the batch's item has a result.
     #[error("the item of the batch has a result or a later attempt")]
     BatchItemSettled,
+    /// The agent is archived.
+    #[error("the agent is archived; set its `archived` to false, or choose another one")]
+    AgentArchived,
+    /// The project is archived.
+    #[error("the project is archived; set its `archived` to false, or choose another one")]
+    ProjectArchived,
     /// The evaluation is final, or the conversation cannot be evaluated.
     #[error("the conversation has no open evaluation")]
     NothingToEvaluate,

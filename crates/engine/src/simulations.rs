@@ -110,6 +110,8 @@ impl Engine {
         let models = self.choose_models(new.models.clone(), new.max_cost_usd)?;
         let agent = project.agent(&new.agent_id).await?;
         let agent = agent.ok_or_else(|| OperationError::NoAgent(new.agent_id.clone()))?.agent;
+        agent.require_active()?;
+        project.project().await?.require_active()?;
         let objectives = find_objectives(project, &new.objective_ids).await?;
         let source = match &new.personas {
             NewPersonas::Generated(_) | NewPersonas::Explicit(_) => None,

@@ -181,7 +181,7 @@ mod tests {
         let (store, now) = (engine.store(), SystemClock.now());
         let id = ProjectId::generate(&OsRandom);
         let name = Name::parse("Project").unwrap();
-        let project = Project { id: id.clone(), name, created_at: now, updated_at: now };
+        let project = Project { id: id.clone(), name, archived_at: None, created_at: now, updated_at: now };
         store.insert_project(project, None).await.unwrap();
         // An attempt would succeed: the simulation does not exist, so the handler does nothing.
         let work = Work::StartSimulation { simulation: SimulationId::generate(&OsRandom) };

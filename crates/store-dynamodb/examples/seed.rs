@@ -202,8 +202,13 @@ impl SeedProject {
         let now = Timestamp::now();
         let project_id: ProjectId = short(project)?;
         let own = project == "p3Xk81LmQzTb";
-        let project =
-            Project { id: project_id.clone(), name: Name::parse(name)?, created_at: now, updated_at: now };
+        let project = Project {
+            id: project_id.clone(),
+            name: Name::parse(name)?,
+            archived_at: None,
+            created_at: now,
+            updated_at: now,
+        };
         store.insert_project(project, None).await?;
         let project = store.open_project(&project_id).await?.ok_or("the project is gone")?;
         let agent = Agent {
@@ -213,6 +218,7 @@ impl SeedProject {
             description: None,
             metadata: Metadata::default(),
             last_polled_at: None,
+            archived_at: None,
             created_at: now,
             updated_at: now,
         };

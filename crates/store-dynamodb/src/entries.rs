@@ -35,11 +35,24 @@ pub(crate) fn named(
     created_at: Timestamp,
     name: &Name,
 ) -> [Write; 2] {
+    named_in(kind, what, partition, kind, id, created_at, name)
+}
+
+/// [`named`] in another list of the partition, whose texts begin with `list`.
+pub(crate) fn named_in(
+    list: &str,
+    what: &'static str,
+    partition: &str,
+    kind: &str,
+    id: &str,
+    created_at: Timestamp,
+    name: &Name,
+) -> [Write; 2] {
     let (created, folded) = (keys::time(created_at), keys::fold(name.as_str()));
     let entry = |index, text: String| entry(what, partition, index, &text, format!("{kind}{id}"));
     [
-        entry(Index::Made, format!("{kind}{created}#{id}")),
-        entry(Index::Name, format!("{kind}{folded}{}{created}#{id}", keys::END)),
+        entry(Index::Made, format!("{list}{created}#{id}")),
+        entry(Index::Name, format!("{list}{folded}{}{created}#{id}", keys::END)),
     ]
 }
 

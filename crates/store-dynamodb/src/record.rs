@@ -30,6 +30,7 @@ pub(crate) fn project_body(project: &Project) -> Value {
     json!({
         "id": project.id,
         "name": project.name.as_str(),
+        "archived_at": project.archived_at.map(micros),
         "created_at": micros(project.created_at),
         "updated_at": micros(project.updated_at),
     })
@@ -40,6 +41,7 @@ pub(crate) fn project(item: &Item) -> Read<Project> {
     Ok(Project {
         id: fields.parsed("id")?,
         name: fields.checked("name", Name::parse)?,
+        archived_at: fields.optional_time("archived_at")?,
         created_at: fields.time("created_at")?,
         updated_at: fields.time("updated_at")?,
     })
@@ -52,6 +54,7 @@ pub(crate) fn agent_body(agent: &Agent) -> Value {
         "name": agent.name.as_str(),
         "description": agent.description.as_ref().map(Description::as_str),
         "metadata": agent.metadata.as_map(),
+        "archived_at": agent.archived_at.map(micros),
         "created_at": micros(agent.created_at),
         "updated_at": micros(agent.updated_at),
     })
@@ -66,6 +69,7 @@ pub(crate) fn agent(item: &Item) -> Read<Agent> {
         description: fields.optional("description", Description::parse)?,
         metadata: fields.metadata("metadata")?,
         last_polled_at: item.optional_time(LAST_POLLED_AT)?,
+        archived_at: fields.optional_time("archived_at")?,
         created_at: fields.time("created_at")?,
         updated_at: fields.time("updated_at")?,
     })

@@ -121,10 +121,11 @@ impl Store for DynamoDbStore {
     async fn projects(
         &self,
         within: &ProjectAccess,
+        archived: bool,
         sort: SortBy,
         page: PageRequest,
     ) -> Result<Page<Project>, StoreError> {
-        projects::list(&self.database, within, sort, &page).await
+        projects::list(&self.database, within, archived, sort, &page).await
     }
 
     async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError> {

@@ -23,7 +23,7 @@ type Read<T> = Result<T, StoreError>;
 
 macro_rules! project_columns {
     () => {
-        "projects.id, projects.name, projects.created_at, projects.updated_at"
+        "projects.id, projects.name, projects.archived_at, projects.created_at, projects.updated_at"
     };
 }
 
@@ -32,6 +32,7 @@ pub(crate) fn project(columns: &mut Columns<'_>) -> Read<Project> {
     Ok(Project {
         id: columns.parsed()?,
         name: columns.checked(Name::parse)?,
+        archived_at: columns.optional_time()?,
         created_at: columns.time()?,
         updated_at: columns.time()?,
     })
@@ -45,7 +46,7 @@ macro_rules! agent_columns {
         concat!(
             "agents.id, agents.project_id, agents.name, ",
             $description,
-            ", agents.metadata, agents.last_polled_at, agents.created_at, agents.updated_at"
+            ", agents.metadata, agents.last_polled_at, agents.archived_at, agents.created_at, agents.updated_at"
         )
     };
 }
@@ -59,6 +60,7 @@ pub(crate) fn agent(columns: &mut Columns<'_>) -> Read<Agent> {
         description: columns.optional(Description::parse)?,
         metadata: metadata(columns)?,
         last_polled_at: columns.optional_time()?,
+        archived_at: columns.optional_time()?,
         created_at: columns.time()?,
         updated_at: columns.time()?,
     })

@@ -180,11 +180,13 @@ impl Store for SqliteStore {
     async fn projects(
         &self,
         within: &ProjectAccess,
+        archived: bool,
         sort: SortBy,
         page: PageRequest,
     ) -> Result<Page<Project>, StoreError> {
         let within = within.clone();
-        self.database.read(move |connection| projects::list(connection, &within, sort, &page)).await
+        let list = move |connection: &_| projects::list(connection, &within, archived, sort, &page);
+        self.database.read(list).await
     }
 
     async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError> {

@@ -43,6 +43,7 @@ impl Scene {
         let project = Project {
             id: "project00001".parse().unwrap(),
             name: Name::parse("Project").unwrap(),
+            archived_at: None,
             created_at: now,
             updated_at: now,
         };
@@ -53,6 +54,7 @@ impl Scene {
             description: None,
             metadata: Metadata::default(),
             last_polled_at: None,
+            archived_at: None,
             created_at: now,
             updated_at: now,
         };
@@ -441,6 +443,7 @@ async fn expired_idempotency_records_are_removed_a_few_at_a_time() {
     let project = Project {
         id: "project00001".parse().unwrap(),
         name: Name::parse("Project").unwrap(),
+        archived_at: None,
         created_at: call.created_at,
         updated_at: call.created_at,
     };

@@ -83,6 +83,7 @@ macro_rules! contract {
                 name_filter_has_no_wildcards
                 filtered_agents_are_sorted_and_paged
                 agents_are_filtered_exactly_by_name_and_metadata
+                archived_agent_is_in_a_list_of_its_own
             }
             audit {
                 unstarted_trail_is_empty
@@ -329,6 +330,7 @@ macro_rules! contract {
                 projects_are_sorted_both_ways
                 pages_of_equal_projects_never_overlap
                 projects_are_listed_by_access
+                archived_project_is_in_a_list_of_its_own
             }
             results {
                 objectives_without_a_evaluation_are_counted

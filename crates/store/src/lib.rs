@@ -93,10 +93,11 @@ pub trait Store: KeyStore {
     /// nothing.
     async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Lists the projects that the caller may access.
+    /// Lists the projects that the caller may access: only archived ones, or only the others.
     async fn projects(
         &self,
         within: &ProjectAccess,
+        archived: bool,
         sort: SortBy,
         page: PageRequest,
     ) -> Result<Page<Project>, StoreError>;

@@ -44,6 +44,8 @@ pub struct ListAgents {
     pub name: Option<String>,
     /// Only agents with this name and metadata.
     pub exact: ExactFilter,
+    /// Only archived agents, or only the others.
+    pub archived: bool,
     /// The order.
     pub sort: SortBy,
     /// The page.

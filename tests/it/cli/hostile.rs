@@ -142,13 +142,17 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 54] = [
+const COMMANDS: [(&str, bool); 58] = [
     ("projects list", true),
     ("projects get ID", true),
     ("projects create x", true),
+    ("projects archive ID", true),
+    ("projects unarchive ID", true),
     ("agents list --project ID", true),
     ("agents get ID --project ID", true),
     ("agents create x --project ID", true),
+    ("agents archive ID --project ID", true),
+    ("agents unarchive ID --project ID", true),
     ("objectives list --project ID", true),
     ("objectives get ID --project ID", true),
     ("objectives create x --criteria y --project ID", true),

@@ -170,6 +170,7 @@ async fn operation_accepts_parameters_and_body_of_its_events() {
     let project = Project {
         id: "p3Xk81LmQzTb".parse().unwrap(),
         name: Name::parse("Support").unwrap(),
+        archived_at: None,
         created_at: app.now(),
         updated_at: app.now(),
     };

@@ -34,6 +34,8 @@ pub(super) fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::BatchOver { .. } => (S::Conflict, "batch_over"),
         Refusal::BatchStopping => (S::Conflict, "batch_stopping"),
         Refusal::BatchItemSettled => (S::Conflict, "batch_item_settled"),
+        Refusal::AgentArchived => (S::Conflict, "agent_archived"),
+        Refusal::ProjectArchived => (S::Conflict, "project_archived"),
         Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
     }
 }

@@ -43,6 +43,8 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::TranscriptsDeleted { at: Timestamp::UNIX_EPOCH },
         Refusal::BatchOver { status: BatchStatus::Completed },
         Refusal::BatchStopping,
+        Refusal::AgentArchived,
+        Refusal::ProjectArchived,
     ];
     let refusals = refusals.map(|refusal| ApiError::Operation(OperationError::Refused(refusal)));
     let replacement = KeyId::restore(NEW_KEY).unwrap_or(KeyId::ROOT);

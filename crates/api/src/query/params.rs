@@ -77,6 +77,27 @@ pub(crate) fn exact(reader: &mut Reader) -> Option<ExactFilter> {
     Some(ExactFilter { name: name?, metadata: metadata? })
 }
 
+/// Whether a list has archived rows only.
+pub(crate) fn archived(reader: &mut Reader) -> Option<bool> {
+    let archived = reader.optional(
+        "archived",
+        "`true` for only what is archived, `false` for only the rest. The default is `false`.",
+    );
+    archived.map(|archived| archived.unwrap_or(false))
+}
+
+impl Param for bool {
+    fn parse(text: &str) -> Result<Self, String> {
+        word(text, &BOOLEANS)
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "boolean" })
+    }
+}
+
+const BOOLEANS: [(&str, bool); 2] = [("false", false), ("true", true)];
+
 /// A parameter with a fixed set of words.
 pub(crate) fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);

@@ -23,6 +23,8 @@ pub(crate) struct ShortAgentOut {
     metadata: Map<String, Value>,
     /// When a worker last polled for this agent's work, up to a minute late; null if never.
     last_polled_at: Option<Time>,
+    /// When it was archived; null if it is in use.
+    archived_at: Option<Time>,
     created_at: Time,
     updated_at: Time,
 }
@@ -54,6 +56,7 @@ impl From<Agent> for ShortAgentOut {
             name: agent.name.as_str().to_owned(),
             metadata: agent.metadata.as_map().clone(),
             last_polled_at: agent.last_polled_at.map(Time),
+            archived_at: agent.archived_at.map(Time),
             created_at: Time(agent.created_at),
             updated_at: Time(agent.updated_at),
         }
@@ -86,6 +89,7 @@ impl Example for AgentOut {
             "summary": "Answers questions about orders.",
             "metadata": {},
             "last_polled_at": CHANGED,
+            "archived_at": null,
             "created_at": MADE,
             "updated_at": MADE,
         })

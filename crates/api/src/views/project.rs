@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct ProjectOut {
     id: String,
     name: String,
+    /// When it was archived; null if it is in use.
+    archived_at: Option<Time>,
     created_at: Time,
     updated_at: Time,
 }
@@ -26,6 +28,7 @@ impl From<Project> for ProjectOut {
         Self {
             id: project.id.into(),
             name: project.name.as_str().to_owned(),
+            archived_at: project.archived_at.map(Time),
             created_at: Time(project.created_at),
             updated_at: Time(project.updated_at),
         }
@@ -34,6 +37,6 @@ impl From<Project> for ProjectOut {
 
 impl Example for ProjectOut {
     fn example() -> Value {
-        json!({ "id": PROJECT, "name": "Support", "created_at": MADE, "updated_at": MADE })
+        json!({ "id": PROJECT, "name": "Support", "archived_at": null, "created_at": MADE, "updated_at": MADE })
     }
 }

@@ -21,14 +21,13 @@ use crate::{
 const DOCUMENT: &str = include_str!("../../../../openapi.json");
 
 /// The operations without a method, each with the reason.
-const WITHOUT_METHOD: [(&str, &str); 7] = [
+const WITHOUT_METHOD: [(&str, &str); 6] = [
     ("get_dashboard", "for browsers"),
     ("get_health", "for load balancers"),
     ("get_openapi", "for generators"),
     ("get_usage", "results contain the usage of a simulation"),
     ("read_items", "the old form of `list_items`"),
     ("run_simulation", "a simulation starts when it is created"),
-    ("update_project", "neither a worker nor the program changes one"),
 ];
 
 /// An operation of the document.
@@ -270,10 +269,14 @@ async fn methods_send_requests_of_documented_operations() {
 
     // Most answers are not what a method reads; only its request counts.
     let _ = client.list_projects(page()).await;
+    let _ = client.list_archived_projects(page()).await;
+    let _ = client.archive_project("p", true).await;
     let _ = client.get_project("p").await;
     let _ = client.create_project("a").await;
     let _ = project.agent("a").await;
     let _ = project.list_agents(Some("a"), page()).await;
+    let _ = project.list_archived_agents(Some("a"), page()).await;
+    let _ = project.archive_agent("a", true).await;
     let _ = project.create_agent(&agent).await;
     let _ = project.describe_agent("a", "b").await;
     let _ = project.list_objectives(page()).await;

@@ -9,6 +9,9 @@ pub struct Project {
     pub id: String,
     /// The name for people.
     pub name: String,
+    /// When it was archived (RFC 3339, UTC); `None` if it is in use.
+    #[serde(default)]
+    pub archived_at: Option<String>,
     /// When it was created (RFC 3339, UTC).
     pub created_at: String,
 }
@@ -36,6 +39,9 @@ pub struct Agent {
     /// When a worker last polled for this agent; `None` if none did or the server does not report it.
     #[serde(default)]
     pub last_polled_at: Option<String>,
+    /// When it was archived (RFC 3339, UTC); `None` if it is in use.
+    #[serde(default)]
+    pub archived_at: Option<String>,
 }
 
 /// The fields of a new objective.

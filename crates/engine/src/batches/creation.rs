@@ -63,6 +63,7 @@ impl Engine {
         let sizes = sizes(&input)?;
         let (named, errors) = self.resolve_items(&input)?;
         check_references(project, &named, errors).await?;
+        project.project().await?.require_active()?;
         let NewBatchInput { name, defaults, items, max_in_flight, max_in_flight_per_agent, metadata } = input;
         let (parts, firsts) = split(&defaults, items, &sizes);
         let items: Vec<_> = named.agents.into_iter().map(BatchItem::queued).collect();
@@ -121,9 +122,12 @@ async fn check_references(
     mut errors: Errors<'_>,
 ) -> Result<(), OperationError> {
     let ids: BTreeSet<AgentId> = named.agents.iter().cloned().collect();
-    let unknown = missing(ids, |id| async move { Ok(project.agent(&id).await?.is_some()) }).await?;
+    let is_active = |id| async move {
+        Ok(project.agent(&id).await?.is_some_and(|found| found.agent.archived_at.is_none()))
+    };
+    let unknown = missing(ids, is_active).await?;
     for (agent, index) in named.agents.iter().zip(0..).filter(|(agent, _)| unknown.contains(agent)) {
-        let detail = format!("names an agent that does not exist in this project: `{agent}`");
+        let detail = format!("names an agent that does not exist in this project, or is archived: `{agent}`");
         errors.push(index, "agent_id", detail);
     }
     let ids: BTreeSet<ObjectiveId> = named.objectives.iter().flatten().cloned().collect();

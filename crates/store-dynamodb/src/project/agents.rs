@@ -6,7 +6,7 @@ use onerun_store::{AgentSummary, ChangeError, Decide, IdempotencyRecord, ListAge
 
 use crate::{
     database::Written,
-    entries::{named, replace},
+    entries::{named_in, replace},
     item::{self, BODY, FACETS, FOLDED, Item, LAST_POLLED_AT, REVISION},
     keys::{self, Key},
     lists,
@@ -23,9 +23,15 @@ const WHAT: &str = "agent";
 /// The number of simulations of an agent.
 const SIMULATIONS: &str = "simulations";
 
+/// The beginning of the entries in one of the two lists of agents.
+fn list_of(archived: bool) -> &'static str {
+    if archived { "archived-agent#" } else { "agent#" }
+}
+
 fn entries(table: ProjectTable<'_>, agent: &Agent) -> [Write; 2] {
     let (project, id) = (table.project.as_str(), agent.id.as_str());
-    named(WHAT, project, "agent#", id, agent.created_at, &agent.name).map(|entry| {
+    let list = list_of(agent.archived_at.is_some());
+    named_in(list, WHAT, project, "agent#", id, agent.created_at, &agent.name).map(|entry| {
         entry
             .set(FOLDED, item::text(keys::fold(agent.name.as_str())))
             .set(FACETS, item::texts(keys::facets(&agent.name, &agent.metadata)))
@@ -73,7 +79,7 @@ pub(super) async fn list(
     let (index, direction) = order(list.sort);
     let query = Query::new(WHAT, table.project.as_str())
         .by(index, direction)
-        .beginning("agent#")
+        .beginning(list_of(list.archived))
         .containing(FOLDED, list.name.as_deref().map(keys::fold))
         .having(FACETS, keys::wanted(&list.exact));
     lists::page(table.database, query, &list.page, summary).await

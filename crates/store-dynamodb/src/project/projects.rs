@@ -22,6 +22,12 @@ use super::{contended, require_new};
 
 const WHAT: &str = "project";
 
+/// The beginning of the entries of archived projects. No name and no time begins with it.
+const ARCHIVED: &str = "\u{1}";
+
+/// The ends of the entries of other projects.
+const OTHERS: [&str; 2] = ["\u{2}", "\u{10ffff}"];
+
 fn put(project: &Project) -> Write {
     Write::put(WHAT, Key::project(&project.id), &record::project_body(project))
 }
@@ -29,9 +35,10 @@ fn put(project: &Project) -> Write {
 /// The text that a project sorts by.
 fn text(project: &Project, index: Index) -> String {
     let (id, created) = (&project.id, keys::time(project.created_at));
+    let list = if project.archived_at.is_some() { ARCHIVED } else { "" };
     match index {
-        Index::Name => format!("{}{}{created}#{id}", keys::fold(project.name.as_str()), keys::END),
-        _ => format!("{created}#{id}"),
+        Index::Name => format!("{list}{}{}{created}#{id}", keys::fold(project.name.as_str()), keys::END),
+        _ => format!("{list}{created}#{id}"),
     }
 }
 
@@ -58,14 +65,17 @@ pub(crate) async fn exists(database: &Database, id: &ProjectId) -> Result<bool, 
 pub(crate) async fn list(
     database: &Database,
     within: &ProjectAccess,
+    archived: bool,
     sort: SortBy,
     page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let (index, direction) = order(sort);
     let query = Query::new(WHAT, keys::PROJECTS).by(index, direction);
+    let [first, last] = OTHERS;
+    let query = if archived { query.beginning(ARCHIVED) } else { query.between(first, last) };
     match within {
         ProjectAccess::All => lists::page(database, query, page, record::project).await,
-        ProjectAccess::Only(ids) => named(database, ids, &query, (index, direction), page).await,
+        ProjectAccess::Only(ids) => named(database, ids, archived, &query, (index, direction), page).await,
     }
 }
 
@@ -73,6 +83,7 @@ pub(crate) async fn list(
 async fn named(
     database: &Database,
     ids: &BTreeSet<ProjectId>,
+    archived: bool,
     query: &Query,
     (index, direction): (Index, Direction),
     page: &PageRequest,
@@ -85,7 +96,9 @@ async fn named(
     let mut projects = Vec::new();
     for attributes in found.into_values() {
         let project = record::project(&Item::new(WHAT, attributes))?;
-        projects.push((text(&project, index), project));
+        if project.archived_at.is_some() == archived {
+            projects.push((text(&project, index), project));
+        }
     }
     projects.sort_by(|(one, _), (other, _)| one.cmp(other));
     if direction == Direction::Descending {

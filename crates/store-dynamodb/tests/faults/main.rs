@@ -45,7 +45,7 @@ const OPERATIONS: [&str; 7] = [
 async fn list(store: &DynamoDbStore) -> Result<Vec<Project>, StoreError> {
     let page = PageRequest::first(Limit::clamped(100));
     let sort = SortBy::CreatedAt(Direction::Ascending);
-    Ok(store.projects(&ProjectAccess::All, sort, page).await?.data)
+    Ok(store.projects(&ProjectAccess::All, false, sort, page).await?.data)
 }
 
 fn table() -> ScratchTable {
@@ -66,7 +66,13 @@ fn now() -> Timestamp {
 fn project(number: usize) -> Project {
     let id: ProjectId = format!("project{number:05}").parse().unwrap();
     let created_at = now() + SignedDuration::from_micros(i64::try_from(number).unwrap());
-    Project { id, name: Name::parse("Project").unwrap(), created_at, updated_at: created_at }
+    Project {
+        id,
+        name: Name::parse("Project").unwrap(),
+        archived_at: None,
+        created_at,
+        updated_at: created_at,
+    }
 }
 
 fn simulation() -> SimulationId {

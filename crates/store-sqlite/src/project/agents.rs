@@ -32,8 +32,8 @@ pub(super) fn insert(tables: &ProjectTables<'_>, agent: &Agent) -> Result<(), St
         tables.connection,
         "agent",
         "INSERT INTO agents
-             (id, project_id, name, name_folded, description, metadata, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             (id, project_id, name, name_folded, description, metadata, created_at, updated_at, archived_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             agent.id.as_str(),
             tables.project.as_str(),
@@ -43,6 +43,7 @@ pub(super) fn insert(tables: &ProjectTables<'_>, agent: &Agent) -> Result<(), St
             metadata_json(&agent.metadata)?,
             micros(agent.created_at),
             micros(agent.updated_at),
+            agent.archived_at.map(micros),
         ],
     )?;
     Ok(())
@@ -60,6 +61,7 @@ pub(super) fn get(tables: &ProjectTables<'_>, id: &AgentId) -> Result<Option<Age
 
 pub(super) fn list(tables: &ProjectTables<'_>, list: &ListAgents) -> Result<Page<AgentSummary>, StoreError> {
     let candidates = Query::new("agents", "project_id = ?1", vec![tables.project.as_str().to_owned().into()])
+        .and("(archived_at IS NOT NULL) = {}", Some(list.archived))
         .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
         .exactly(&list.exact)
         .candidates(tables.connection, "agent", &order(list.sort), &list.page)?;
@@ -80,7 +82,8 @@ pub(super) fn change(
         sql::execute(
             tables.connection,
             "agent",
-            "UPDATE agents SET name = ?2, name_folded = ?3, description = ?4, metadata = ?5, updated_at = ?6
+            "UPDATE agents SET name = ?2, name_folded = ?3, description = ?4, metadata = ?5, updated_at = ?6,
+                 archived_at = ?7
              WHERE id = ?1",
             params![
                 id.as_str(),
@@ -89,6 +92,7 @@ pub(super) fn change(
                 agent.description.as_ref().map(Description::as_str),
                 metadata_json(&agent.metadata)?,
                 micros(agent.updated_at),
+                agent.archived_at.map(micros),
             ],
         )?;
     }

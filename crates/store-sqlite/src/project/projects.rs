@@ -16,13 +16,15 @@ pub(crate) fn insert(connection: &Connection, project: &Project) -> Result<(), S
     sql::execute(
         connection,
         "project",
-        "INSERT INTO projects (id, name, name_folded, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO projects (id, name, name_folded, created_at, updated_at, archived_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             project.id.as_str(),
             project.name.as_str(),
             sql::fold(project.name.as_str()),
             micros(project.created_at),
             micros(project.updated_at),
+            project.archived_at.map(micros),
         ],
     )?;
     Ok(())
@@ -38,6 +40,7 @@ pub(crate) fn exists(connection: &Connection, id: &ProjectId) -> Result<bool, St
 pub(crate) fn list(
     connection: &Connection,
     within: &ProjectAccess,
+    archived: bool,
     sort: SortBy,
     page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
@@ -46,6 +49,7 @@ pub(crate) fn list(
         ProjectAccess::Only(ids) => Some(rows::json("project", ids)?),
     };
     let candidates = Query::new("projects", "TRUE", Vec::new())
+        .and("(archived_at IS NOT NULL) = {}", Some(archived))
         .and("id IN (SELECT value FROM json_each({}))", ids)
         .candidates(connection, "project", &order(sort), page)?;
     lists::page(candidates, page, |inserted| {
@@ -76,12 +80,13 @@ pub(super) fn change(
         sql::execute(
             tables.connection,
             "project",
-            "UPDATE projects SET name = ?2, name_folded = ?3, updated_at = ?4 WHERE id = ?1",
+            "UPDATE projects SET name = ?2, name_folded = ?3, updated_at = ?4, archived_at = ?5 WHERE id = ?1",
             params![
                 tables.project.as_str(),
                 after.name.as_str(),
                 sql::fold(after.name.as_str()),
                 micros(after.updated_at),
+                after.archived_at.map(micros),
             ],
         )?;
     }

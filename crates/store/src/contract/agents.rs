@@ -13,6 +13,7 @@ fn patch(name: Option<&str>, description: Option<&str>) -> AgentPatch {
     AgentPatch {
         name: name.map(|text| Name::parse(text).unwrap()),
         description: description.map(|text| Description::parse(text).unwrap()),
+        archived: None,
     }
 }
 
@@ -46,7 +47,13 @@ pub async fn agent_is_read_as_added(fixture: &Fixture) {
         let sort = SortBy::CreatedAt(Direction::Descending);
         let listed = project
             .store
-            .agents(ListAgents { name: None, exact: ExactFilter::default(), sort, page: part(1, 0) })
+            .agents(ListAgents {
+                name: None,
+                exact: ExactFilter::default(),
+                archived: false,
+                sort,
+                page: part(1, 0),
+            })
             .await
             .unwrap();
         assert_eq!(listed.data, [summary]);
@@ -165,7 +172,13 @@ pub async fn agent_has_its_number_of_simulations(fixture: &Fixture) {
         let summary = project.store.agent(&agent.id).await.unwrap().unwrap();
         assert_eq!(summary.total_simulations, count);
     }
-    let list = ListAgents { name: None, exact: ExactFilter::default(), sort: OLDEST_FIRST, page: all() };
+    let list = ListAgents {
+        name: None,
+        exact: ExactFilter::default(),
+        archived: false,
+        sort: OLDEST_FIRST,
+        page: all(),
+    };
     let counts: Vec<_> = project
         .store
         .agents(list)
@@ -233,8 +246,13 @@ pub async fn filtered_agents_are_sorted_and_paged(fixture: &Fixture) {
         assert_eq!(whole.len(), 5);
         assert_eq!((whole[0].name.as_str(), whole[4].name.as_str()), (first, last));
         for limit in [1, 2, 4, 5, 9] {
-            let list =
-                |page| ListAgents { name: Some("bot".into()), exact: ExactFilter::default(), sort, page };
+            let list = |page| ListAgents {
+                name: Some("bot".into()),
+                exact: ExactFilter::default(),
+                archived: false,
+                sort,
+                page,
+            };
             let pages = in_pages(limit, async |page| project.store.agents(list(page)).await.unwrap()).await;
             assert_eq!(pages.into_iter().map(|summary| summary.agent).collect::<Vec<_>>(), whole);
         }
@@ -262,7 +280,8 @@ pub async fn agents_are_filtered_exactly_by_name_and_metadata(fixture: &Fixture)
     let found = async |named: Option<&str>, filters: &[(&str, &str)]| {
         let metadata = filters.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
         let exact = ExactFilter { name: named.map(str::to_owned), metadata };
-        let list = ListAgents { name: None, exact: exact.clone(), sort: OLDEST_FIRST, page: all() };
+        let list =
+            ListAgents { name: None, exact: exact.clone(), archived: false, sort: OLDEST_FIRST, page: all() };
         let page = project.store.agents(list).await.unwrap();
         let found: Vec<Agent> = page.data.into_iter().map(|summary| summary.agent).collect();
         let expected: Vec<Agent> =
@@ -305,7 +324,42 @@ async fn agents_renamed(
     project.store.change_agent(id, rename).await.unwrap().unwrap();
     for (text, count) in [("Desk", 0), ("Renamed", 1)] {
         let exact = ExactFilter { name: Some(text.to_owned()), metadata: Vec::new() };
-        let list = ListAgents { name: None, exact, sort: OLDEST_FIRST, page: all() };
+        let list = ListAgents { name: None, exact, archived: false, sort: OLDEST_FIRST, page: all() };
         assert_eq!(project.store.agents(list).await.unwrap().data.len(), count, "{text}");
     }
+}
+
+/// An archived agent is in the list of archived ones only, and returns when it is in use again.
+pub async fn archived_agent_is_in_a_list_of_its_own(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let mut ids = Vec::new();
+    for text in ["b", "A", "c"] {
+        ids.push(project.add_agent(Agent { name: name(text), ..project.agent() }).await.id);
+    }
+    let change = async |archived| {
+        let now = project.now();
+        let patch = AgentPatch { archived: Some(archived), ..AgentPatch::default() };
+        let decide = Box::new(move |agent: Agent| Ok(agent.patched(patch.clone(), now)));
+        project.store.change_agent(&ids[1], decide).await.unwrap().unwrap()
+    };
+    let names = async |archived| {
+        let mut lists = Vec::new();
+        for (sort, part) in [(OLDEST_FIRST, None), (SortBy::Name(Direction::Descending), Some("a"))] {
+            let list = async |page| {
+                let (name, exact) = (part.map(str::to_owned), ExactFilter::default());
+                project.store.agents(ListAgents { name, exact, archived, sort, page }).await.unwrap()
+            };
+            let found = in_pages(1, list).await;
+            lists.push(found.iter().map(|one| one.agent.name.as_str()).collect::<Vec<_>>().join(" "));
+        }
+        lists.join(", ")
+    };
+    assert_eq!((names(false).await.as_str(), names(true).await.as_str()), ("b A c, A", ", "));
+    let archived = change(true).await;
+    assert!(archived.agent.archived_at.is_some());
+    assert_eq!(change(true).await, archived, "archiving it again changes nothing");
+    assert_eq!(project.store.agent(&ids[1]).await.unwrap(), Some(archived));
+    assert_eq!((names(false).await.as_str(), names(true).await.as_str()), ("b c, ", "A, A"));
+    assert_eq!(change(false).await.agent.archived_at, None);
+    assert_eq!((names(false).await.as_str(), names(true).await.as_str()), ("b A c, A", ", "));
 }

@@ -94,7 +94,7 @@ impl Fixture {
     pub(super) fn project(&self) -> Project {
         let now = self.now();
         let id = ProjectId::generate(self.random());
-        Project { id, name: name("Project"), created_at: now, updated_at: now }
+        Project { id, name: name("Project"), archived_at: None, created_at: now, updated_at: now }
     }
 
     /// A stored project.
@@ -139,7 +139,7 @@ impl Fixture {
     }
 
     pub(super) async fn project_list(&self, sort: SortBy, page: PageRequest) -> Page<Project> {
-        self.store.projects(&ProjectAccess::All, sort, page).await.unwrap()
+        self.store.projects(&ProjectAccess::All, false, sort, page).await.unwrap()
     }
 }
 
@@ -165,6 +165,7 @@ impl TestProject {
             description: None,
             metadata: Metadata::default(),
             last_polled_at: None,
+            archived_at: None,
             created_at: now,
             updated_at: now,
         }
@@ -300,8 +301,13 @@ impl TestProject {
     }
 
     pub(super) async fn agent_list(&self, filter: Option<&str>, sort: SortBy) -> Vec<Agent> {
-        let list =
-            ListAgents { name: filter.map(str::to_owned), exact: ExactFilter::default(), sort, page: all() };
+        let list = ListAgents {
+            name: filter.map(str::to_owned),
+            exact: ExactFilter::default(),
+            archived: false,
+            sort,
+            page: all(),
+        };
         let page = self.store.agents(list).await.unwrap();
         page.data.into_iter().map(|summary| summary.agent).collect()
     }

@@ -61,7 +61,7 @@ pub async fn named_lists_continue_where_they_were(fixture: &Fixture) {
         let between = async || add(&["a", "e", "D", "z"]).await;
 
         let agents = async |page| {
-            let list = ListAgents { name: None, exact: ExactFilter::default(), sort, page };
+            let list = ListAgents { name: None, exact: ExactFilter::default(), archived: false, sort, page };
             project.store.agents(list).await.unwrap()
         };
         let before: Vec<_> = agents(part(100, 0)).await.data.into_iter().map(|row| row.agent.id).collect();
@@ -72,7 +72,7 @@ pub async fn named_lists_continue_where_they_were(fixture: &Fixture) {
         assert_stable(&before, &walk(objectives, |row| row.id.clone(), between).await);
 
         let within = ProjectAccess::All;
-        let projects = async |page| fixture.store.projects(&within, sort, page).await.unwrap();
+        let projects = async |page| fixture.store.projects(&within, false, sort, page).await.unwrap();
         let another = async || drop(fixture.new_project().await);
         for _ in 0..3 {
             another().await;
@@ -81,7 +81,7 @@ pub async fn named_lists_continue_where_they_were(fixture: &Fixture) {
         assert_stable(&before, &walk(projects, |row| row.id.clone(), another).await);
         // A key that may read only some of the projects continues from the same cursors.
         let some = ProjectAccess::Only(before[1..].iter().cloned().collect());
-        let listed = async |page| fixture.store.projects(&some, sort, page).await.unwrap();
+        let listed = async |page| fixture.store.projects(&some, false, sort, page).await.unwrap();
         assert_eq!(walk(listed, |row| row.id.clone(), async || {}).await, before[1..]);
     }
 }
@@ -179,7 +179,7 @@ pub async fn list_continues_from_a_moved_row(fixture: &Fixture) {
     }
     let list = async |page| {
         let sort = SortBy::Name(Direction::Ascending);
-        let list = ListAgents { name: None, exact: ExactFilter::default(), sort, page };
+        let list = ListAgents { name: None, exact: ExactFilter::default(), archived: false, sort, page };
         project.store.agents(list).await.unwrap()
     };
     let first = list(part(2, 0)).await;
@@ -282,10 +282,11 @@ async fn next(
 ) -> Result<Option<Position>, StoreError> {
     let (store, simulation) = (scene.store(), &scene.simulation.id);
     let (oldest, newest) = (SortBy::CreatedAt(Direction::Ascending), Direction::Descending);
-    let agents = |sort, page| ListAgents { name: None, exact: ExactFilter::default(), sort, page };
+    let agents =
+        |sort, page| ListAgents { name: None, exact: ExactFilter::default(), archived: false, sort, page };
     let simulations = |order, page| ListSimulations { page, ..all_simulations(order) };
     Ok(match list {
-        "projects" => fixture.store.projects(&ProjectAccess::All, oldest, page).await?.next,
+        "projects" => fixture.store.projects(&ProjectAccess::All, false, oldest, page).await?.next,
         "agents" => store.agents(agents(oldest, page)).await?.next,
         "agents by name" => store.agents(agents(SortBy::Name(newest), page)).await?.next,
         "objectives" => store.objectives(oldest, page).await?.next,

@@ -1,10 +1,14 @@
 //! Projects.
 
 use onerun_auth::ProjectAccess;
-use onerun_domain::{Direction, Project, ProjectId, Refusal};
+use onerun_domain::{Direction, Name, Project, ProjectId, ProjectPatch, Refusal};
 
 use super::fixture::{Fixture, all, assert_duplicate, at_once, in_pages, name, odd_texts, part, refusal};
 use crate::SortBy;
+
+fn renamed(name: Name) -> ProjectPatch {
+    ProjectPatch { name: Some(name), archived: None }
+}
 
 /// Every field is stored verbatim.
 pub async fn project_is_read_as_added(fixture: &Fixture) {
@@ -41,7 +45,7 @@ pub async fn unknown_project_does_not_open(fixture: &Fixture) {
 pub async fn changed_project_is_stored(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let now = fixture.now();
-    let decide = Box::new(move |project: Project| Ok(project.renamed(Some(name("Renamed")), now)));
+    let decide = Box::new(move |project: Project| Ok(project.patched(renamed(name("Renamed")), now)));
     let changed = project.store.change_project(decide).await.unwrap();
     assert_eq!((changed.name.as_str(), changed.updated_at), ("Renamed", now));
     assert_eq!(project.store.project().await.unwrap(), changed);
@@ -67,7 +71,7 @@ pub async fn concurrent_project_changes_are_all_kept(fixture: &Fixture) {
             let now = project.now();
             let decide = Box::new(move |project: Project| {
                 let name = name(&format!("{}{number}", project.name));
-                Ok(project.renamed(Some(name), now))
+                Ok(project.patched(renamed(name), now))
             });
             project.store.change_project(decide).await.unwrap();
         }) as _
@@ -141,7 +145,8 @@ pub async fn projects_are_listed_by_access(fixture: &Fixture) {
     let unknown = ProjectId::generate(fixture.random());
     let only = |ids: &[&ProjectId]| ProjectAccess::Only(ids.iter().copied().cloned().collect());
     let names = async |within: &ProjectAccess, sort, limit| {
-        let listed = in_pages(limit, async |page| fixture.store.projects(within, sort, page).await.unwrap());
+        let listed =
+            in_pages(limit, async |page| fixture.store.projects(within, false, sort, page).await.unwrap());
         listed.await.iter().map(|project| project.name.as_str().to_owned()).collect::<Vec<_>>()
     };
     let within = only(&[&ids[0], &ids[2], &ids[3], &ids[4], &unknown]);
@@ -157,4 +162,44 @@ pub async fn projects_are_listed_by_access(fixture: &Fixture) {
     assert_eq!(names(&only(&[]), sort, 10).await, [""; 0]);
     assert_eq!(names(&only(&[&unknown]), sort, 10).await, [""; 0]);
     assert_eq!(names(&ProjectAccess::All, sort, 10).await.len(), 5);
+}
+
+/// An archived project is in the list of archived ones only, and returns when it is in use again.
+pub async fn archived_project_is_in_a_list_of_its_own(fixture: &Fixture) {
+    let mut projects = Vec::new();
+    for text in ["b", "A", "c"] {
+        let project = Project { name: name(text), ..fixture.project() };
+        fixture.store.insert_project(project.clone(), None).await.unwrap();
+        projects.push(project);
+    }
+    let id = projects[1].id.clone();
+    let opened = fixture.store.open_project(&id).await.unwrap().unwrap();
+    let change = async |archived| {
+        let now = fixture.now();
+        let patch = ProjectPatch { name: None, archived: Some(archived) };
+        let decide = Box::new(move |project: Project| Ok(project.patched(patch.clone(), now)));
+        opened.change_project(decide).await.unwrap()
+    };
+    let some = ProjectAccess::Only(projects.iter().map(|project| project.id.clone()).collect());
+    let names = async |archived| {
+        let mut lists = Vec::new();
+        for within in [&ProjectAccess::All, &some] {
+            for sort in [SortBy::CreatedAt(Direction::Ascending), SortBy::Name(Direction::Descending)] {
+                let list = async |page| fixture.store.projects(within, archived, sort, page).await.unwrap();
+                let found = in_pages(1, list).await;
+                lists.push(found.iter().map(|project| project.name.as_str()).collect::<Vec<_>>().join(" "));
+            }
+        }
+        assert_eq!(lists[..2], lists[2..]);
+        lists.truncate(2);
+        lists.join(", ")
+    };
+    assert_eq!((names(false).await.as_str(), names(true).await.as_str()), ("b A c, c b A", ", "));
+    let archived = change(true).await;
+    assert!(archived.archived_at.is_some());
+    assert_eq!(change(true).await, archived, "archiving it again changes nothing");
+    assert_eq!(opened.project().await.unwrap(), archived);
+    assert_eq!((names(false).await.as_str(), names(true).await.as_str()), ("b c, c b", "A, A"));
+    assert_eq!(change(false).await.archived_at, None);
+    assert_eq!((names(false).await.as_str(), names(true).await.as_str()), ("b A c, c b A", ", "));
 }
