@@ -28,7 +28,7 @@ SHARDS = 4
 LETTERS = string.ascii_letters + string.digits
 SCOPES = [
     f"{resource}:{action}"
-    for resource in ("projects", "agents", "objectives", "simulations", "personas", "conversations", "keys")
+    for resource in ("projects", "agents", "objectives", "simulations", "personas", "conversations", "monitors", "keys")
     for action in ("read", "write")
 ] + ["audit:read"]
 
@@ -68,6 +68,7 @@ class Agent(BaseModel):
     description: str | None
     summary: str | None
     metadata: dict[str, Any]
+    last_polled_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -80,6 +81,12 @@ class Objective(BaseModel):
     criteria: str
     created_at: datetime
     updated_at: datetime
+
+
+class Models(BaseModel):
+    persona: str | None = None
+    reply: str | None = None
+    judge: str | None = None
 
 
 class Simulation(BaseModel):
@@ -98,9 +105,21 @@ class Simulation(BaseModel):
     seed: int
     metadata: dict[str, Any]
     objectives: list[Objective]
+    models: Models = Models()
+    max_cost_usd: float | None = None
+    max_tokens: int | None = None
+    personas_from: str | None = None
+    batch_id: str | None = None
+    monitor_id: str | None = None
+    imported: dict[str, int] | None = Field(default=None, alias="import")
+    transcripts_deleted_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
     expires_at: datetime
+
+
+class CreatedSimulation(Simulation):
+    warnings: list[str]
 
 
 class NewSimulation(BaseModel):
@@ -164,7 +183,7 @@ async def get_simulation(simulation_id: str, project_id: Project) -> Simulation:
 
 
 @app.post("/v1/simulations", dependencies=[Depends(authorized)])
-async def create_simulation(new: NewSimulation, project_id: Project) -> Simulation:
+async def create_simulation(new: NewSimulation, project_id: Project) -> CreatedSimulation:
     agent_key = (project_id, f"agent#{new.agent_id}")
     objective_keys = [(project_id, f"objective#{objective}") for objective in new.objective_ids]
     found = get_all([agent_key, *objective_keys])
@@ -248,7 +267,9 @@ async def create_simulation(new: NewSimulation, project_id: Project) -> Simulati
         if error.response["Error"]["Code"] == "TransactionCanceledException":
             raise HTTPException(409, "The simulation could not be created") from error
         raise
-    return simulation(body, found[agent_key], objectives)
+    made = simulation(body, found[agent_key], objectives)
+    warnings = ["The personas are scripted (offline). Configure a language model for generated ones."]
+    return CreatedSimulation(**made.model_dump(by_alias=True), warnings=warnings)
 
 
 def simulation(body: dict[str, Any], agent: dict[str, Any], objectives: list[dict[str, Any]]) -> Simulation:
