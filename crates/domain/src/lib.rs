@@ -40,6 +40,7 @@ mod source;
 mod statistics;
 mod text;
 mod usage;
+mod webhook;
 
 pub use agent::{Agent, AgentPatch};
 pub use agreement::Agreement;
@@ -60,7 +61,7 @@ pub use evaluation::{
 pub use evaluation_run::{EvaluationRun, EvaluationRunStatus, Outcomes, RunResult};
 pub use id::{
     AgentId, BatchId, ConversationId, EvaluationId, EvaluationRunId, IdError, ItemId, MonitorId,
-    MonitorRunId, ObjectiveId, PersonaId, ProjectId, SimulationId,
+    MonitorRunId, ObjectiveId, PersonaId, ProjectId, SimulationId, WebhookDeliveryId, WebhookId,
 };
 pub use import::{ImportedConversation, ImportedMessage, LeftOutMessages, NewImport};
 pub use item::{Item, Role, Transcript};
@@ -99,3 +100,8 @@ pub use text::{
     Scenario, TextError,
 };
 pub use usage::{ModelUsage, NanoDollars, TokenUsage};
+pub use webhook::{
+    DELIVERY_RETENTION, DeliveryAttempt, DeliveryError, DeliveryState, EventSource, EventType,
+    MAX_PENDING_DELIVERIES, MAX_WEBHOOKS, Webhook, WebhookDelivery, WebhookFormat, WebhookPatch,
+    WebhookState,
+};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{ApprovalStatus, BatchStatus, ConversationStatus, SimulationStatus};
+use crate::{ApprovalStatus, BatchStatus, ConversationStatus, MAX_WEBHOOKS, SimulationStatus};
 
 /// Why the current state does not allow a change. The message is safe to show to the caller and
 /// does not depend on HTTP.
@@ -128,6 +128,21 @@ pub enum Refusal {
     /// The attempt of the batch's item has a result.
     #[error("the item of the batch has a result or a later attempt")]
     BatchItemSettled,
+    /// The project has as many webhooks as it can have.
+    #[error("the project has {MAX_WEBHOOKS} webhooks, the most that it can have; delete one first")]
+    TooManyWebhooks,
+    /// The webhook gets no requests.
+    #[error("the webhook is disabled; set its `state` to `enabled` first")]
+    WebhookDisabled,
+    /// The delivery waits for an attempt already.
+    #[error("the delivery is pending and its next attempt is planned for {at}; replay it once it has ended")]
+    DeliveryPending {
+        /// When it is attempted next.
+        at: Timestamp,
+    },
+    /// The delivery has ended.
+    #[error("the delivery has ended")]
+    DeliveryOver,
     /// The evaluation is final, or the conversation cannot be evaluated.
     #[error("the conversation has no open evaluation")]
     NothingToEvaluate,
