@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::{ApprovalStatus, BatchStatus, ConversationStatus, MAX_WEBHOOKS, SimulationStatus};
+use crate::{
+    ApprovalStatus, BatchStatus, ConversationStatus, MAX_PENDING_DELIVERIES, MAX_WEBHOOKS, SimulationStatus,
+};
 
 /// Why the current state does not allow a change. The message is safe to show to the caller and
 /// does not depend on HTTP.
@@ -134,6 +136,11 @@ pub enum Refusal {
     /// The webhook gets no requests.
     #[error("the webhook is disabled; set its `state` to `enabled` first")]
     WebhookDisabled,
+    /// Too many deliveries of the webhook are pending.
+    #[error(
+        "{MAX_PENDING_DELIVERIES} deliveries of the webhook are pending; replay this one once its target accepts them"
+    )]
+    TooManyPendingDeliveries,
     /// The delivery waits for an attempt already.
     #[error("the delivery is pending and its next attempt is planned for {at}; replay it once it has ended")]
     DeliveryPending {

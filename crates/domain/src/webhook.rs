@@ -158,6 +158,11 @@ impl WebhookFormat {
             Self::Slack => "slack",
         }
     }
+
+    /// Parses the value in the API.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
+    }
 }
 
 /// Whether a webhook gets events.
@@ -181,6 +186,11 @@ impl WebhookState {
             Self::Enabled => "enabled",
             Self::Disabled => "disabled",
         }
+    }
+
+    /// Parses the value in the API.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
     }
 }
 

@@ -34,6 +34,11 @@ pub(super) fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::BatchOver { .. } => (S::Conflict, "batch_over"),
         Refusal::BatchStopping => (S::Conflict, "batch_stopping"),
         Refusal::BatchItemSettled => (S::Conflict, "batch_item_settled"),
+        Refusal::TooManyWebhooks => (S::Conflict, "too_many_webhooks"),
+        Refusal::WebhookDisabled => (S::Conflict, "webhook_disabled"),
+        Refusal::TooManyPendingDeliveries => (S::Conflict, "too_many_pending_deliveries"),
+        Refusal::DeliveryPending { .. } => (S::Conflict, "delivery_pending"),
+        Refusal::DeliveryOver => (S::Conflict, "delivery_over"),
         Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
     }
 }
