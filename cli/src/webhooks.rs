@@ -45,13 +45,13 @@ pub(crate) enum Command {
     /// Replace the secret of a webhook, and print the new one.
     RotateSecret(Rotate),
     /// Send a test event to a webhook, and print the id of its delivery.
-    Test(Selected),
+    Test(Get),
     /// List the deliveries of a webhook with their last attempts, newest first.
     Deliveries(Deliveries),
     /// Show a delivery with its attempts and its payload.
     Delivery(OneDelivery),
     /// Deliver a delivery again that was delivered or has failed.
-    Replay(Replay),
+    Replay(OneDelivery),
 }
 
 /// Options of `onerun webhooks create`.
@@ -114,7 +114,7 @@ pub(crate) struct Selected {
     of: ProjectArgument,
 }
 
-/// Options of `onerun webhooks get`.
+/// Options of `onerun webhooks get` and `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     #[command(flatten)]
@@ -134,6 +134,9 @@ pub(crate) struct Update {
     url: Option<String>,
     #[command(flatten)]
     settings: Settings,
+    /// Print the API's response as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Options of `onerun webhooks delete`.
@@ -172,7 +175,7 @@ pub(crate) struct Deliveries {
 
 /// A delivery.
 #[derive(Debug, Args)]
-pub(crate) struct Replay {
+pub(crate) struct SelectedDelivery {
     #[command(flatten)]
     of: Selected,
     /// The delivery's id.
@@ -180,11 +183,11 @@ pub(crate) struct Replay {
     delivery: String,
 }
 
-/// Options of `onerun webhooks delivery`.
+/// Options of `onerun webhooks delivery` and `replay`.
 #[derive(Debug, Args)]
 pub(crate) struct OneDelivery {
     #[command(flatten)]
-    of: Replay,
+    of: SelectedDelivery,
     /// Print the API's response as JSON.
     #[arg(long)]
     json: bool,
@@ -289,7 +292,7 @@ async fn update(options: &Update) -> anyhow::Result<()> {
         state: state.clone(),
     };
     let webhook = options.of.of.client().await?.update_webhook(&options.of.webhook, &change).await?;
-    output::print(&describe(&webhook))
+    if options.json { output::print_json(webhook.json()) } else { output::print(&describe(&webhook)) }
 }
 
 async fn delete(options: &Delete) -> anyhow::Result<()> {
@@ -306,10 +309,14 @@ async fn rotate(options: &Rotate) -> anyhow::Result<()> {
     if options.json { output::print_json(made.json()) } else { print_secret(&made) }
 }
 
-async fn test(options: &Selected) -> anyhow::Result<()> {
-    let delivery = options.of.client().await?.test_webhook(&options.webhook).await?;
+async fn test(options: &Get) -> anyhow::Result<()> {
+    let Selected { webhook, of } = &options.of;
+    let delivery = of.client().await?.test_webhook(webhook).await?;
+    if options.json {
+        return output::print_json(delivery.json());
+    }
     output::print(&format!("{}\n", plain(&delivery.id)))?;
-    let webhook = plain(&options.webhook);
+    let webhook = plain(webhook);
     let id = plain(&delivery.id);
     output::print_note(&format!("See the result with `onerun webhooks delivery {webhook} {id}`.\n"));
     Ok(())
@@ -351,7 +358,7 @@ fn result(attempt: &WebhookDeliveryAttempt) -> String {
 }
 
 async fn delivery(options: &OneDelivery) -> anyhow::Result<()> {
-    let Replay { of, delivery } = &options.of;
+    let SelectedDelivery { of, delivery } = &options.of;
     let delivery = of.of.client().await?.webhook_delivery(&of.webhook, delivery).await?;
     if options.json {
         return output::print_json(delivery.json());
@@ -381,8 +388,11 @@ fn describe_delivery(delivery: &WebhookDelivery) -> String {
     text
 }
 
-async fn replay(options: &Replay) -> anyhow::Result<()> {
-    let project = options.of.of.client().await?;
-    let delivery = project.replay_webhook_delivery(&options.of.webhook, &options.delivery).await?;
+async fn replay(options: &OneDelivery) -> anyhow::Result<()> {
+    let SelectedDelivery { of, delivery } = &options.of;
+    let delivery = of.of.client().await?.replay_webhook_delivery(&of.webhook, delivery).await?;
+    if options.json {
+        return output::print_json(delivery.json());
+    }
     output::print(&format!("{}\n", plain(&delivery.state)))
 }

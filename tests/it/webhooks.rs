@@ -106,13 +106,9 @@ async fn webhook_has_its_shape_on_every_route() {
         let problem = other.client.post(&other.path(&format!("{path}{rest}")), &json!({}), 404).await;
         assert_eq!(code(&problem), "webhook_not_found");
     }
-    let delete = |project: &TestProject<'_>, status| {
-        let (client, path) = (project.client.clone(), project.path(&path));
-        async move { client.send(&Method::DELETE, &path, None, status).await }
-    };
-    delete(&other, 404).await;
-    delete(&project, 200).await;
-    delete(&project, 404).await;
+    for (project, status) in [(&other, 404), (&project, 200), (&project, 404)] {
+        project.client.send(Method::DELETE, &project.path(&path), None, status).await;
+    }
     assert_eq!(data(&project.get("/webhooks").await).len(), 1);
 }
 
@@ -332,7 +328,7 @@ async fn deleted_webhook_takes_its_deliveries_with_it() {
     let webhook = project.webhook(json!({})).await;
     project.act_on_webhook(&webhook, "/test", 200).await;
     let path = project.path(&format!("/webhooks/{}", id(&webhook)));
-    project.client.send(&Method::DELETE, &path, None, 200).await;
+    project.client.send(Method::DELETE, &path, None, 200).await;
     app.run_jobs_and_retries().await;
     assert_eq!(app.target().take_received().len(), 0);
     let deliveries = project.path(&format!("/webhooks/{}/deliveries", id(&webhook)));

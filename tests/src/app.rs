@@ -272,6 +272,22 @@ impl TestApp {
         std::mem::take(&mut *self.buried.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Runs due jobs of one kind until none is due, without the tick, as a function that gets no others does.
+    pub async fn run_jobs_only(&self, kind: JobKind) {
+        let hidden_until = later(self.now(), JOB_HIDDEN);
+        let store = Arc::clone(self.engine().store());
+        loop {
+            let claimed = store.claim_jobs(kind, JOBS_AT_ONCE, hidden_until, self.now()).await;
+            let claimed = claimed.expect("the store answers");
+            if claimed.is_empty() {
+                return;
+            }
+            for job in claimed {
+                self.run_job(job).await;
+            }
+        }
+    }
+
     fn remember_secret(&self, key: &str) {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner).push(key.to_owned());
     }

@@ -97,7 +97,7 @@ pub use source::{Clock, Random, later, wire_time};
 pub use statistics::{Interval, PairCounts, holm, mcnemar_exact, pass_power, wilson_interval};
 pub use text::{
     Criteria, Description, FailureReason, MessageText, Metadata, Name, Note, PersonaDetail, PersonaText,
-    Scenario, TextError,
+    Scenario, TextError, WebhookDescription,
 };
 pub use usage::{ModelUsage, NanoDollars, TokenUsage};
 pub use webhook::{

@@ -16,8 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Description, MonitorId, MonitorRunId, ProjectId, Refusal, SimulationId, SimulationStatus,
-    WebhookDeliveryId, WebhookId, later,
+    MonitorId, MonitorRunId, ProjectId, Refusal, SimulationId, SimulationStatus, WebhookDeliveryId,
+    WebhookDescription, WebhookId, later,
 };
 
 /// The most webhooks of a project.
@@ -204,7 +204,7 @@ pub struct Webhook {
     /// The URL that is called.
     pub url: String,
     /// Its purpose, for people.
-    pub description: Option<Description>,
+    pub description: Option<WebhookDescription>,
     /// The events that it gets.
     pub event_types: BTreeSet<EventType>,
     /// The form of its requests.
@@ -229,7 +229,7 @@ pub struct WebhookPatch {
     /// The new URL.
     pub url: Option<String>,
     /// The new description.
-    pub description: Option<Description>,
+    pub description: Option<WebhookDescription>,
     /// The new events.
     pub event_types: Option<BTreeSet<EventType>>,
     /// The new form.

@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use http::Uri;
 use jiff::SignedDuration;
 use onerun_domain::{
-    DeliveryError, DeliveryState, Description, EventSource, EventType, Job, MAX_PENDING_DELIVERIES,
-    MAX_WEBHOOKS, ProjectId, Refusal, Resource, Webhook, WebhookDelivery, WebhookDeliveryId, WebhookFormat,
-    WebhookId, WebhookPatch, WebhookState, Work,
+    DeliveryError, DeliveryState, EventSource, EventType, Job, MAX_PENDING_DELIVERIES, MAX_WEBHOOKS,
+    ProjectId, Refusal, Resource, Webhook, WebhookDelivery, WebhookDeliveryId, WebhookDescription,
+    WebhookFormat, WebhookId, WebhookPatch, WebhookState, Work,
 };
 use onerun_store::{DeliveryChange, IdempotencyRecord, ProjectStore, StoreError, WebhooksChange};
 use onerun_transport::OutboundError;
@@ -33,7 +33,7 @@ pub struct NewWebhook {
     /// The URL that is called.
     pub url: String,
     /// Its purpose, for people.
-    pub description: Option<Description>,
+    pub description: Option<WebhookDescription>,
     /// The events that it gets.
     pub event_types: BTreeSet<EventType>,
     /// The form of its requests.

@@ -231,7 +231,7 @@ impl WireSize for AuditEntry {
 
 impl WireSize for Webhook {
     fn wire_size(&self) -> usize {
-        let description = self.description.as_ref().map(onerun_domain::Description::as_str);
+        let description = self.description.as_ref().map(onerun_domain::WebhookDescription::as_str);
         let reason = optional_text(self.disabled_reason.as_deref());
         FIXED + text(&self.url) + optional_text(description) + reason
     }

@@ -4,7 +4,7 @@ use std::{io::Write, process::Stdio};
 
 use onerun_tests::{
     Client, eventually,
-    process::{Process, Server, onerun, venv},
+    process::{Process, Server, onerun, venv, workspace},
     receiver::{Receiver, ReceiverAnswer},
 };
 use serde_json::{Value, json};
@@ -51,23 +51,27 @@ impl Deployment {
     }
 }
 
-/// Verifies requests with the library of PyPI.
+/// Verifies requests with the two programs of the documentation, one of which uses the library of PyPI.
 const VERIFY: &str = "\
-import json, sys
-from standardwebhooks import Webhook, WebhookVerificationError
+import json, re, sys
 given = json.load(sys.stdin)
-webhook = Webhook(given['secret'])
-print(webhook.verify(given['body'], given['headers'])['type'])
-for body, headers in [
-    (given['body'] + ' ', given['headers']),
-    (given['body'], {**given['headers'], 'webhook-id': 'other'}),
-    (given['body'], {**given['headers'], 'webhook-timestamp': '1700000000'}),
-]:
-    try:
-        webhook.verify(body, headers)
-    except WebhookVerificationError:
-        continue
-    raise SystemExit('a changed request was accepted')
+secret, headers, body = given['secret'], given['headers'], given['body']
+programs = re.findall('```python\\n(.*?)```', open('docs/webhooks.md', encoding='utf-8').read(), re.DOTALL)
+assert len(programs) == 2
+for program in programs:
+    names = {}
+    exec(program, names)
+    print(names['verify'](secret, headers, body)['type'])
+    for changed_body, changed in [
+        (body + ' ', {}),
+        (body, {'webhook-id': 'other'}),
+        (body, {'webhook-timestamp': '1700000000'}),
+    ]:
+        try:
+            names['verify'](secret, {**headers, **changed}, changed_body)
+        except Exception:
+            continue
+        raise SystemExit('a changed request was accepted')
 ";
 
 #[tokio::test]
@@ -105,7 +109,7 @@ async fn library_of_the_standard_verifies_requests_also_in_a_rotation() {
         let output = child.wait_with_output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         assert_eq!(output.status.success(), is_accepted, "{output:?}");
-        assert_eq!(printed, if is_accepted { "webhook.test" } else { "" });
+        assert_eq!(printed, if is_accepted { "webhook.test\nwebhook.test" } else { "" });
     }
 }
 
@@ -199,4 +203,31 @@ async fn webhook_is_managed_from_the_command_line() {
     let page = deployment.client().get(&deployment.path(""), 200).await;
     assert_eq!(*data(&page), [json!(null); 0]);
     assert!(!deployment.server.log().contains("whsec_"));
+}
+
+/// In a network of its own, with the addresses of instance metadata and of private networks on its interface.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn nothing_private_is_reached_by_literal_name_or_rebinding() {
+    let directory = tempfile::tempdir().unwrap();
+    let hosts = directory.path().join("hosts");
+    std::fs::write(&hosts, "").unwrap();
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["--net", "--mount", "--map-root-user", "python3"])
+        .arg(workspace().join("tests/checks/private_network.py"))
+        .arg(onerun(&[]).get_program())
+        .arg(directory.path().join("data"))
+        .arg(&hosts);
+    let printed = Process::spawn(command).success().await;
+    let seen: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(seen["accepted"], json!([]), "{seen}");
+    assert_eq!(seen["reached"], json!(["93.184.215.14"]), "{seen}");
+    let errors = seen["errors"].as_object().unwrap();
+    assert_eq!(errors.len(), 10, "{seen}");
+    for (name, error) in errors {
+        // The public address has no certificate.
+        let expected = if name == "public.test" { "connection_failed" } else { "address_refused" };
+        assert_eq!(error, expected, "{name}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
-    DELIVERY_RETENTION, DeliveryAttempt, DeliveryError, DeliveryState, Description, EventType, Job, Refusal,
-    Webhook, WebhookDelivery, WebhookDeliveryId, WebhookFormat, WebhookId, WebhookState, Work,
+    DELIVERY_RETENTION, DeliveryAttempt, DeliveryError, DeliveryState, EventType, Job, Refusal, Webhook,
+    WebhookDelivery, WebhookDeliveryId, WebhookDescription, WebhookFormat, WebhookId, WebhookState, Work,
 };
 
 use super::{
@@ -22,7 +22,7 @@ impl TestProject {
             id: WebhookId::generate(self.fixture.random()),
             project_id: self.id.clone(),
             url: "https://example.com/hook?a=\u{e9}".to_owned(),
-            description: Some(Description::parse("For the team").unwrap()),
+            description: Some(WebhookDescription::parse("For the team").unwrap()),
             event_types: [EventType::SimulationFailed, EventType::MonitorAlert].into(),
             format: WebhookFormat::Slack,
             state: WebhookState::Enabled,
