@@ -57,6 +57,19 @@ const VIEWS = [
     nav: 'monitors',
     scope: 'monitors:read',
   },
+  { pattern: /^#\/webhooks$/, view: webhookProjectsView, nav: 'webhooks', scope: 'webhooks:read' },
+  {
+    pattern: /^#\/webhooks\/(?<project>[A-Za-z0-9]{12})$/,
+    view: webhooksView,
+    nav: 'webhooks',
+    scope: 'webhooks:read',
+  },
+  {
+    pattern: /^#\/webhooks\/(?<project>[A-Za-z0-9]{12})\/(?<webhook>[A-Za-z0-9]{12})$/,
+    view: webhookView,
+    nav: 'webhooks',
+    scope: 'webhooks:read',
+  },
 ];
 
 /** A parameter of an address: an id, a word or a number. A key is longer. */
@@ -73,6 +86,7 @@ function navigation() {
     api.may('simulations:read') && ['simulations', '#/simulations', 'Simulations'],
     api.may('simulations:read') && ['batches', '#/batches', 'Batches'],
     api.may('monitors:read') && ['monitors', '#/monitors', 'Monitors'],
+    api.may('webhooks:read') && ['webhooks', '#/webhooks', 'Webhooks'],
   ].filter(Boolean);
 }
 

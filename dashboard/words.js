@@ -10,6 +10,7 @@ const RESOURCES = [
   'personas',
   'conversations',
   'monitors',
+  'webhooks',
   'keys',
   'audit',
 ];
@@ -52,8 +53,10 @@ const PRESETS = [
   },
   {
     name: 'read_only',
-    about: 'Reads everything except keys and the audit trail',
-    scopes: SCOPES.filter((scope) => scope.endsWith(':read') && !['keys:read', 'audit:read'].includes(scope)),
+    about: 'Reads everything except webhooks, keys and the audit trail',
+    scopes: SCOPES.filter(
+      (scope) => scope.endsWith(':read') && !['webhooks:read', 'keys:read', 'audit:read'].includes(scope),
+    ),
   },
   { name: 'admin', about: 'Does everything, including managing keys', scopes: SCOPES },
 ];

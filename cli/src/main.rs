@@ -30,6 +30,7 @@ mod serve;
 mod signals;
 mod simulations;
 mod text;
+mod webhooks;
 mod worker;
 mod yaml;
 
@@ -112,6 +113,12 @@ enum Command {
     Monitors {
         #[command(subcommand)]
         command: monitors::Command,
+    },
+    /// Create, change and test webhooks, and see and replay their deliveries.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Webhooks {
+        #[command(subcommand)]
+        command: webhooks::Command,
     },
     /// List, approve and reject the personas of a simulation.
     #[command(after_help = outcome::AFTER_HELP)]
@@ -198,6 +205,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Batch(options) => return exit_with(batches::create(&options)),
         Command::Batches { command } => return exit_with(batches::run(&command)),
         Command::Monitors { command } => return exit_with(monitors::run(&command)),
+        Command::Webhooks { command } => return query(webhooks::run(&command)),
         Command::Personas { command } => return query(personas::run(&command)),
         Command::Conversations { command } => return query(conversations::run(&command)),
         Command::Evaluations { command } => return query(evaluations::run(&command)),

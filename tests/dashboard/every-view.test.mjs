@@ -39,6 +39,7 @@ async function createViews() {
   const { everything, replaced, partial } = await createKeys(worldly.project);
   const monitor = await createMonitors(worldly, project);
   const batch = await createBatches(worldly, project);
+  const webhook = await createWebhooks(worldly, project);
   const imported = await createImport(worldly);
   const [demo] = (await server.get(`/v1/simulations?project_id=${server.project.id}`)).data;
   const at = `/v1/simulations/${demo.id}/conversations`;
@@ -97,6 +98,9 @@ async function createViews() {
     { name: 'monitors', hash: `#/monitors/${worldly.project}` },
     { name: 'monitor', hash: `#/monitors/${worldly.project}/${monitor}` },
     { name: 'hostile-monitors', hash: `#/monitors/${project}` },
+    { name: 'webhooks', hash: `#/webhooks/${worldly.project}` },
+    { name: 'webhook', hash: `#/webhooks/${worldly.project}/${webhook}` },
+    { name: 'hostile-webhooks', hash: `#/webhooks/${project}` },
     { name: 'missing', hash: '#/keys/AAAAAAAAAAAA' },
   ];
 }
@@ -138,6 +142,22 @@ async function createMonitors({ project, agent }, hostileProject) {
   const [{ simulation_id: simulation }] = (await server.get(runs)).data;
   await server.post(`/v1/simulations/${simulation}/cancel?project_id=${project}`, {});
   await eventually(async () => (await server.get(runs)).data[0].verdict === 'infra', 'the run has a verdict');
+  return id;
+}
+
+/** Creates webhooks in several states, and a delivery that this deployment refuses. Returns the id of one. */
+async function createWebhooks({ project }, hostileProject) {
+  const create = (body, of = project) => server.post(`/v1/webhooks?project_id=${of}`, body);
+  const slack = `https://localhost:8443/${'a'.repeat(300)}`;
+  await create({ url: slack, description: NAMES.long, format: 'slack', state: 'disabled' });
+  const { id } = await create({ url: 'https://localhost:8443/hooks', description: NAMES.arabic });
+  await create({ url: 'https://localhost:8443/hooks', description: HOSTILE }, hostileProject);
+  const at = `/v1/webhooks/${id}`;
+  const { id: delivery } = await server.post(`${at}/test?project_id=${project}`, {});
+  const attempts = async () =>
+    (await server.get(`${at}/deliveries/${delivery}?project_id=${project}`)).attempts.length > 0;
+  await eventually(attempts, 'the delivery was attempted');
+  await server.post(`${at}/rotate_secret?project_id=${project}`, {});
   return id;
 }
 

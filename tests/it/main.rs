@@ -61,6 +61,7 @@ mod turns;
 mod unreliable_provider;
 mod upstream_parity;
 mod usage;
+mod webhooks;
 mod wires;
 mod worker_program;
 mod workers;

@@ -293,6 +293,7 @@ fn every_route_requires_the_scope_of_its_action() {
             _ if route.path.starts_with("/v1/batches") => Some("simulations"),
             Some("items" | "responses") => Some("conversations"),
             Some("runs") => Some("monitors"),
+            Some("deliveries") => Some("webhooks"),
             // A worker's key, which may write conversations, must not judge or label them.
             Some("evaluations" | "labels") => Some("simulations"),
             // They quote conversations.

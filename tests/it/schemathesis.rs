@@ -24,6 +24,8 @@ const KEYS: usize = 100;
 const MONITORS: usize = 100;
 /// Canceled simulations. Enough that some are left after those that were deleted.
 const DELETABLE: usize = 100;
+/// Fewer than a project can have, so that some are created.
+const WEBHOOKS: usize = 10;
 /// Batches, of which some are canceled and run again.
 const BATCHES: usize = 5;
 /// The number of conversations of the approved personas.
@@ -160,6 +162,14 @@ async fn seed_project(client: &Client) -> Value {
         });
         monitors.push(id(&client.post(&path("monitors"), &body, 200).await));
     }
+    let (mut webhooks, mut deliveries) = (Vec::new(), Vec::new());
+    for number in 0..WEBHOOKS {
+        // Nothing listens there, and nothing outside is called.
+        let body = json!({ "url": format!("https://localhost:8443/{number}") });
+        let webhook = id(&client.post(&path("webhooks"), &body, 200).await);
+        deliveries.push(id(&client.post(&path(&format!("webhooks/{webhook}/test")), &json!({}), 200).await));
+        webhooks.push(webhook);
+    }
     let mut defaults = wanted(1, 1);
     defaults["auto_approve"] = json!(false);
     let mut batches = Vec::new();
@@ -169,6 +179,8 @@ async fn seed_project(client: &Client) -> Value {
     }
     json!({
         "batch_id": batches,
+        "webhook_id": webhooks,
+        "delivery_id": deliveries,
         "monitor_id": monitors,
         "key_id": keys,
         "project_id": [project],

@@ -90,7 +90,12 @@ impl<'a> SeededProject<'a> {
         let defaults = project.wanted(json!({ "auto_approve": false }));
         let batch = json!({ "name": "Refunds", "defaults": defaults, "items": [{}] });
         let batch = id(&project.client.post(&project.path("/simulations/batch"), &batch, 202).await);
+        let webhook = json!({ "url": "https://example.com/hook", "event_types": ["simulation.failed"] });
+        let webhook = id(&project.client.post(&project.path("/webhooks"), &webhook, 200).await);
+        let test = project.path(&format!("/webhooks/{webhook}/test"));
+        let delivery = id(&project.client.post(&test, &json!({}), 200).await);
         app.run_jobs().await;
+        app.target().take_received();
         let ids = vec![
             ("project_id", project.id.clone()),
             ("agent_id", project.agent.clone()),
@@ -102,6 +107,8 @@ impl<'a> SeededProject<'a> {
             ("key_id", key.id),
             ("monitor_id", monitor),
             ("batch_id", batch),
+            ("webhook_id", webhook),
+            ("delivery_id", delivery),
         ];
         Self { project, ids }
     }
@@ -123,7 +130,7 @@ impl<'a> SeededProject<'a> {
     /// Every readable resource.
     pub(crate) async fn state(&self) -> Value {
         let mut state = vec![self.project.client.get("/v1/projects?limit=100", 200).await];
-        for rest in ["/agents", "/objectives", "/simulations", "/monitors"] {
+        for rest in ["/agents", "/objectives", "/simulations", "/monitors", "/webhooks"] {
             state.push(self.project.get(&format!("{rest}?limit=100")).await);
         }
         let simulations: Vec<_> = data(&state[3]).iter().map(id).collect();
@@ -137,6 +144,9 @@ impl<'a> SeededProject<'a> {
         }
         for monitor in data(&state[4]).iter().map(id).collect::<Vec<_>>() {
             state.push(self.project.get(&format!("/monitors/{monitor}/runs")).await);
+        }
+        for webhook in data(&state[5]).iter().map(id).collect::<Vec<_>>() {
+            state.push(self.project.get(&format!("/webhooks/{webhook}/deliveries")).await);
         }
         let batches = self.project.get("/batches?limit=100").await;
         for batch in data(&batches).iter().map(id).collect::<Vec<_>>() {

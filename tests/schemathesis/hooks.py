@@ -119,6 +119,9 @@ def agree(operation, body):
         gate.pop("on", None)
     if isinstance(body.get("alert"), dict):
         body["alert"] |= ALERT
+    # A schema does not say which URLs are called. This one is refused at the call, so nothing outside is called.
+    if operation.path.startswith("/v1/webhooks") and isinstance(body.get("url"), str):
+        body["url"] = "https://localhost:8443/hook"
     if isinstance(simulation := body.get("simulation"), dict):
         agree(operation, simulation)
         # The monitor may have a gate, which needs an objective.

@@ -12,6 +12,7 @@ mod meter;
 mod model;
 mod served;
 mod store;
+mod target;
 
 use std::{
     sync::{
@@ -26,7 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_api::{App, Authenticator, ROUTES, Route, Router};
 use onerun_auth::{KeyRing, RootKey};
 use onerun_domain::{Clock, JobKind, Random, Redaction, later};
-use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Outbound, Settings};
+use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, Store, with_causes};
 
 pub use client::{Client, CreatedKey, Reply, documentation};
@@ -35,6 +36,7 @@ pub use meter::{Load, Meter, Units};
 use model::TestModels;
 pub use model::{Behavior, JUDGE_VERSION, TestModel};
 pub use served::ServedApp;
+pub use target::{Received, TestTarget};
 
 /// The key that is accepted.
 pub const ROOT_KEY: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
@@ -65,6 +67,7 @@ pub struct TestApp {
     router: Router,
     clock: Arc<TestClock>,
     model: Arc<TestModel>,
+    target: Arc<TestTarget>,
     requests: AtomicU64,
     /// The secrets of managed keys that tests created. Each may occur only in the reply that
     /// created it.
@@ -133,6 +136,7 @@ impl TestApp {
     ) -> Self {
         let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
         let model = Arc::new(TestModel::default());
+        let target = Arc::new(TestTarget::default());
         let random = Arc::new(SeededRandom(Mutex::new(1)));
         let engine = Engine::new(EngineParts {
             store,
@@ -140,7 +144,7 @@ impl TestApp {
             clock: clock.clone(),
             random: random.clone(),
             redaction,
-            outbound: Outbound::default(),
+            outbound: target::outbound(&target),
             settings,
         });
         Self {
@@ -148,6 +152,7 @@ impl TestApp {
             router: Router::new(routes).expect("routes without conflicts"),
             clock,
             model,
+            target,
             requests: AtomicU64::new(1),
             secrets: Mutex::default(),
             buried: Mutex::default(),
@@ -169,7 +174,7 @@ impl TestApp {
             clock: self.clock.clone(),
             random: self.random.clone(),
             redaction: Arc::default(),
-            outbound: Outbound::default(),
+            outbound: target::outbound(&self.target),
             settings: Self::settings(),
         });
         Self {
@@ -177,6 +182,7 @@ impl TestApp {
             router: Router::new(ROUTES).expect("routes without conflicts"),
             clock: self.clock.clone(),
             model: self.model.clone(),
+            target: self.target.clone(),
             requests: AtomicU64::new(1_000_000),
             secrets: Mutex::default(),
             buried: Mutex::default(),
@@ -203,6 +209,11 @@ impl TestApp {
     /// The model that a test controls.
     pub fn model(&self) -> &TestModel {
         &self.model
+    }
+
+    /// The target of webhooks that a test controls.
+    pub fn target(&self) -> &TestTarget {
+        &self.target
     }
 
     /// The time.
@@ -259,6 +270,22 @@ impl TestApp {
     /// The jobs buried since the last call. A test that expects them must read them.
     pub fn take_buried(&self) -> Vec<String> {
         std::mem::take(&mut *self.buried.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs due jobs of one kind until none is due, without the tick, as a function that gets no others does.
+    pub async fn run_jobs_only(&self, kind: JobKind) {
+        let hidden_until = later(self.now(), JOB_HIDDEN);
+        let store = Arc::clone(self.engine().store());
+        loop {
+            let claimed = store.claim_jobs(kind, JOBS_AT_ONCE, hidden_until, self.now()).await;
+            let claimed = claimed.expect("the store answers");
+            if claimed.is_empty() {
+                return;
+            }
+            for job in claimed {
+                self.run_job(job).await;
+            }
+        }
     }
 
     fn remember_secret(&self, key: &str) {

@@ -15,6 +15,7 @@ mod http;
 mod listener;
 pub mod process;
 pub mod provider;
+pub mod receiver;
 pub mod rights;
 pub mod sdk;
 pub mod template;

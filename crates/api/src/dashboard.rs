@@ -37,7 +37,7 @@ macro_rules! files {
 /// The page. Its references to the other files are replaced by their contents.
 const INDEX: &str = include_str!("../../../dashboard/index.html");
 
-const FILES: [(&str, &str); 19] = files![
+const FILES: [(&str, &str); 20] = files![
     "base.css",
     "controls.css",
     "content.css",
@@ -56,6 +56,7 @@ const FILES: [(&str, &str); 19] = files![
     "conversation.js",
     "batches.js",
     "monitors.js",
+    "webhooks.js",
     "app.js",
 ];
 

@@ -42,6 +42,7 @@ pub mod routes;
 mod simulations;
 mod usage;
 mod views;
+mod webhooks;
 mod whoami;
 #[cfg(test)]
 mod wire_sizes;

@@ -41,6 +41,10 @@ pub(crate) const fn of(resource: Resource) -> Missing {
         ),
         Resource::Monitor => ("monitor_not_found", "monitor_id", "monitors", "GET /v1/monitors"),
         Resource::Batch => ("batch_not_found", "batch_id", "batches", "GET /v1/batches"),
+        Resource::Webhook => ("webhook_not_found", "webhook_id", "webhooks", "GET /v1/webhooks"),
+        Resource::Delivery => {
+            ("delivery_not_found", "delivery_id", "deliveries", "GET /v1/webhooks/{webhook_id}/deliveries")
+        }
         Resource::Key => ("key_not_found", "key_id", "keys", "GET /v1/keys"),
     };
     Missing { code, parameter, plural, list }

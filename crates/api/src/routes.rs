@@ -3,17 +3,17 @@
 use crate::{
     Route, agents, audit, batches, claims, conversations, dashboard, evaluations, export, health, imports,
     keys, labels, monitors, objectives, openapi, operation::Operation, personas, projects, reports, results,
-    simulations, usage, whoami,
+    simulations, usage, webhooks, whoami,
 };
 
 pub use crate::{
     agents::*, audit::*, batches::*, claims::*, conversations::*, dashboard::*, evaluations::*, export::*,
     health::*, imports::*, keys::*, labels::*, monitors::*, objectives::*, openapi::*, personas::*,
-    projects::*, reports::*, results::*, simulations::*, usage::*, whoami::*,
+    projects::*, reports::*, results::*, simulations::*, usage::*, webhooks::*, whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 22] = [
+pub(crate) const OPERATIONS: [&[Operation]; 23] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,
@@ -35,6 +35,7 @@ pub(crate) const OPERATIONS: [&[Operation]; 22] = [
     conversations::OPERATIONS,
     labels::OPERATIONS,
     monitors::OPERATIONS,
+    webhooks::OPERATIONS,
     usage::OPERATIONS,
 ];
 

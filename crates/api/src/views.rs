@@ -16,6 +16,7 @@ mod persona_fault;
 mod project;
 mod simulation;
 mod usage;
+mod webhook;
 
 use jiff::Timestamp;
 use onerun_domain::{Interval, Objective, wire_time};
@@ -39,6 +40,7 @@ pub(crate) use persona_fault::*;
 pub(crate) use project::*;
 pub(crate) use simulation::*;
 pub(crate) use usage::*;
+pub(crate) use webhook::*;
 
 /// A time: RFC 3339, in UTC, in microseconds.
 #[derive(Clone, Copy)]
@@ -158,6 +160,11 @@ words! {
     AlertChangeOut(AlertChange),
     BatchStatusOut(BatchStatus),
     BatchItemStatusOut(BatchItemStatus),
+    EventTypeOut(EventType),
+    WebhookFormatOut(WebhookFormat),
+    WebhookStateOut(WebhookState),
+    DeliveryStateOut(DeliveryState),
+    DeliveryErrorOut(DeliveryError),
 }
 
 /// A 95% confidence interval of a rate.

@@ -9,14 +9,15 @@ use onerun_auth::{
 };
 use onerun_domain::{
     AgeGroup, Agent, AlertRates, ApprovalStatus, Batch, BatchCounts, BatchRef, BatchStatus, Conversation,
-    ConversationStatus, Criteria, Description, EndReason, EndedAttempt, Evaluation, EvaluationDetails,
-    EvaluationStatus, ExplicitPersonas, FaultSeverity, FaultSource, GateBasis, Item, LeftOutMessages,
-    MAX_PERSONA_FAULTS, MaxTurns, MessageText, Metadata, ModelName, ModelUsage, Monitor, MonitorGate,
-    MonitorRun, MonitorRunId, MonitorRunRef, MonitorState, Name, NanoDollars, NewPersonas, NewSimulation,
-    Objective, ObjectiveRef, Outcome, Persona, PersonaAttributes, PersonaDraft, PersonaFault,
-    PersonaFaultKind, PersonaSource, Project, Quote, RequestedModels, Role, RunOutcomes, RunResults,
-    RunVerdict, Scenario, Schedule, Score, Seed, Simulation, SimulationModels, SimulationOptions,
-    SimulationStatus, Target, TokenUsage, Zone,
+    ConversationStatus, Criteria, DeliveryAttempt, DeliveryError, DeliveryState, Description, EndReason,
+    EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, EventType, ExplicitPersonas,
+    FaultSeverity, FaultSource, GateBasis, Item, LeftOutMessages, MAX_PERSONA_FAULTS, MaxTurns, MessageText,
+    Metadata, ModelName, ModelUsage, Monitor, MonitorGate, MonitorRun, MonitorRunId, MonitorRunRef,
+    MonitorState, Name, NanoDollars, NewPersonas, NewSimulation, Objective, ObjectiveRef, Outcome, Persona,
+    PersonaAttributes, PersonaDraft, PersonaFault, PersonaFaultKind, PersonaSource, Project, Quote,
+    RequestedModels, Role, RunOutcomes, RunResults, RunVerdict, Scenario, Schedule, Score, Seed, Simulation,
+    SimulationModels, SimulationOptions, SimulationStatus, Target, TokenUsage, Webhook, WebhookDelivery,
+    WebhookDescription, WebhookFormat, WebhookState, Zone,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -26,8 +27,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     audit::AuditEntryOut,
     views::{
-        AgentSummaryOut, BatchOut, ConversationSummaryOut, ItemOut, KeyOut, MonitorOut, MonitorRunOut,
-        ObjectiveOut, PersonaOut, ProjectOut, SimulationSummaryOut,
+        AgentSummaryOut, BatchOut, ConversationSummaryOut, DeliveryOut, ItemOut, KeyOut, MonitorOut,
+        MonitorRunOut, ObjectiveOut, PersonaOut, ProjectOut, SimulationSummaryOut, WebhookOut,
     },
 };
 
@@ -302,6 +303,39 @@ fn batch(text: &str, metadata: &Metadata) -> Batch {
     }
 }
 
+fn webhook(text: &str) -> Webhook {
+    Webhook {
+        id: SHORT_ID.parse().unwrap(),
+        project_id: SHORT_ID.parse().unwrap(),
+        url: text.to_owned(),
+        description: WebhookDescription::parse(text).ok(),
+        event_types: EventType::ALL.into(),
+        format: WebhookFormat::Standard,
+        state: WebhookState::Disabled,
+        disabled_reason: Some(text.to_owned()),
+        secret_version: u32::MAX,
+        previous_secret_until: Some(EARLY),
+        created_at: EARLY,
+        updated_at: EARLY,
+    }
+}
+
+fn webhook_delivery(text: &str) -> WebhookDelivery {
+    let error = Some(DeliveryError::ConnectionFailed);
+    WebhookDelivery {
+        state: DeliveryState::Delivered,
+        error,
+        attempts: vec![DeliveryAttempt { at: EARLY, status_code: Some(u16::MAX), error }; 20],
+        ..WebhookDelivery::new(
+            LONG_ID.parse().unwrap(),
+            &SHORT_ID.parse().unwrap(),
+            EventType::MonitorRunFinished,
+            json!({ "type": text }).to_string(),
+            EARLY,
+        )
+    }
+}
+
 fn monitor_run(text: &str, monitor: &Monitor) -> MonitorRun {
     let outcomes =
         RunOutcomes { passed: 1_000_000, failed: 1_000_000, inconclusive: 1_000_000, infra: u64::MAX };
@@ -378,6 +412,8 @@ proptest! {
         };
         holds(batch(&text, &metadata), |row| Box::new(BatchOut::from(row)));
         holds(monitor_run(&text, &monitor), |row| Box::new(MonitorRunOut::from(&row)));
+        holds(webhook(&text), |row| Box::new(WebhookOut::from(&row)));
+        holds(webhook_delivery(&text), |row| Box::new(DeliveryOut::from(&row)));
         holds(monitor, |row| Box::new(MonitorOut::new(&row, warnings())));
         let usage = KeyUsage {
             last_used_at: Some(EARLY),

@@ -39,6 +39,10 @@ pub enum Scope {
     MonitorsRead,
     /// Create, change and delete monitors, and start their runs, which create simulations.
     MonitorsWrite,
+    /// Get and list webhooks and their deliveries, without secrets.
+    WebhooksRead,
+    /// Create, change, test and delete webhooks, rotate their secrets, and replay deliveries.
+    WebhooksWrite,
     /// Get and list managed keys, without their secrets.
     KeysRead,
     /// Create, change, rotate and revoke managed keys.
@@ -49,7 +53,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order in which sets list them.
-    pub const ALL: [Scope; 17] = [
+    pub const ALL: [Scope; 19] = [
         Scope::ProjectsRead,
         Scope::ProjectsWrite,
         Scope::AgentsRead,
@@ -64,6 +68,8 @@ impl Scope {
         Scope::ConversationsWrite,
         Scope::MonitorsRead,
         Scope::MonitorsWrite,
+        Scope::WebhooksRead,
+        Scope::WebhooksWrite,
         Scope::KeysRead,
         Scope::KeysWrite,
         Scope::AuditRead,
@@ -86,6 +92,8 @@ impl Scope {
             Scope::ConversationsWrite => "conversations:write",
             Scope::MonitorsRead => "monitors:read",
             Scope::MonitorsWrite => "monitors:write",
+            Scope::WebhooksRead => "webhooks:read",
+            Scope::WebhooksWrite => "webhooks:write",
             Scope::KeysRead => "keys:read",
             Scope::KeysWrite => "keys:write",
             Scope::AuditRead => "audit:read",
@@ -118,7 +126,7 @@ impl FromStr for Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be a scope: `resource:action`, with `projects`, `agents`, `objectives`, `simulations`, `personas`, \
-     `conversations`, `monitors` or `keys` as the resource and `read` or `write` as the action, or `audit:read`"
+     `conversations`, `monitors`, `webhooks` or `keys` as the resource and `read` or `write` as the action, or `audit:read`"
 )]
 pub struct UnknownScope;
 
@@ -186,7 +194,7 @@ pub enum Preset {
     /// results.
     Monitor,
     /// A reader of projects and results. Keys and the audit trail are excluded: they are about
-    /// callers, not agents.
+    /// callers, not agents. So are webhooks, whose URLs may be secrets.
     ReadOnly,
     /// Everything, keys included.
     Admin,
@@ -290,6 +298,7 @@ mod tests {
             "personas",
             "conversations",
             "monitors",
+            "webhooks",
             "keys",
         ];
         let mut expected: Vec<_> =

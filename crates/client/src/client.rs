@@ -9,6 +9,7 @@ mod monitors;
 #[cfg(test)]
 mod operations;
 mod setup;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 

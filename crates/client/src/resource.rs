@@ -11,6 +11,7 @@ mod projects;
 mod reports;
 mod results;
 mod simulations;
+mod webhooks;
 
 pub use batches::*;
 pub use conversations::*;
@@ -23,6 +24,7 @@ pub use projects::*;
 pub use reports::*;
 pub use results::*;
 pub use simulations::*;
+pub use webhooks::*;
 
 #[cfg(test)]
 mod tests {

@@ -168,6 +168,16 @@ id!(
     BatchId,
     12
 );
+id!(
+    /// Identifies a [`Webhook`](crate::Webhook).
+    WebhookId,
+    12
+);
+id!(
+    /// Identifies a [`WebhookDelivery`](crate::WebhookDelivery).
+    WebhookDeliveryId,
+    21
+);
 
 #[cfg(test)]
 mod tests {

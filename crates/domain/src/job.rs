@@ -8,8 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BatchId, BatchRef, ConversationId, EvaluationRunId, MonitorId, MonitorRunId, PersonaId, ProjectId,
-    SimulationId, sha256_hex,
+    BatchId, BatchRef, ConversationId, EvaluationRunId, EventSource, MonitorId, MonitorRunId, PersonaId,
+    ProjectId, SimulationId, WebhookDeliveryId, WebhookId, sha256_hex,
 };
 
 /// Identifies a job by its work, so the same work is stored only once.
@@ -141,6 +141,18 @@ pub enum Work {
         /// The item that created it.
         item: BatchRef,
     },
+    /// Add a delivery of an event for each webhook that subscribes to it.
+    NotifyWebhooks {
+        /// What happened.
+        event: EventSource,
+    },
+    /// Attempt a delivery of a webhook.
+    DeliverWebhook {
+        /// The webhook.
+        webhook: WebhookId,
+        /// The delivery.
+        delivery: WebhookDeliveryId,
+    },
     /// Judge one conversation of an evaluation run.
     JudgeAgain {
         /// The simulation.
@@ -153,10 +165,10 @@ pub enum Work {
 }
 
 impl Work {
-    /// The simulation it belongs to, if it belongs to one.
+    /// The simulation that it works for, if it works for one.
     pub fn simulation(&self) -> Option<&SimulationId> {
         match self {
-            Self::AdvanceBatch { .. } => None,
+            Self::AdvanceBatch { .. } | Self::NotifyWebhooks { .. } | Self::DeliverWebhook { .. } => None,
             Self::StartSimulation { simulation }
             | Self::GeneratePersonas { simulation, .. }
             | Self::ReplacePersona { simulation, .. }
@@ -193,6 +205,8 @@ impl Work {
             Self::FinishMonitorRun { .. } => "finish_monitor_run",
             Self::AdvanceBatch { .. } => "advance_batch",
             Self::SettleBatchItem { .. } => "settle_batch_item",
+            Self::NotifyWebhooks { .. } => "notify_webhooks",
+            Self::DeliverWebhook { .. } => "deliver_webhook",
             Self::JudgeAgain { .. } => "judge_again",
         }
     }
@@ -220,6 +234,11 @@ impl Work {
                 after_position(name, simulation, after.as_deref())
             }
             Self::QueueEvaluations { run, after, .. } => after_position(name, run, after.as_deref()),
+            Self::NotifyWebhooks { event: EventSource::Simulation { simulation } } => {
+                format!("{name}:{simulation}")
+            }
+            Self::NotifyWebhooks { event: EventSource::MonitorRun { run, .. } } => format!("{name}:{run}"),
+            Self::DeliverWebhook { delivery, .. } => format!("{name}:{delivery}"),
             Self::JudgeAgain { run, conversation, .. } => format!("{name}:{run}:{conversation}"),
         })
     }

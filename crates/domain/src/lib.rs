@@ -40,6 +40,7 @@ mod source;
 mod statistics;
 mod text;
 mod usage;
+mod webhook;
 
 pub use agent::{Agent, AgentPatch};
 pub use agreement::Agreement;
@@ -60,7 +61,7 @@ pub use evaluation::{
 pub use evaluation_run::{EvaluationRun, EvaluationRunStatus, Outcomes, RunResult};
 pub use id::{
     AgentId, BatchId, ConversationId, EvaluationId, EvaluationRunId, IdError, ItemId, MonitorId,
-    MonitorRunId, ObjectiveId, PersonaId, ProjectId, SimulationId,
+    MonitorRunId, ObjectiveId, PersonaId, ProjectId, SimulationId, WebhookDeliveryId, WebhookId,
 };
 pub use import::{ImportedConversation, ImportedMessage, LeftOutMessages, NewImport};
 pub use item::{Item, Role, Transcript};
@@ -96,6 +97,11 @@ pub use source::{Clock, Random, later, wire_time};
 pub use statistics::{Interval, PairCounts, holm, mcnemar_exact, pass_power, wilson_interval};
 pub use text::{
     Criteria, Description, FailureReason, MessageText, Metadata, Name, Note, PersonaDetail, PersonaText,
-    Scenario, TextError,
+    Scenario, TextError, WebhookDescription,
 };
 pub use usage::{ModelUsage, NanoDollars, TokenUsage};
+pub use webhook::{
+    DELIVERY_RETENTION, DeliveryAttempt, DeliveryError, DeliveryState, EventSource, EventType,
+    MAX_PENDING_DELIVERIES, MAX_WEBHOOKS, Webhook, WebhookDelivery, WebhookFormat, WebhookPatch,
+    WebhookState,
+};

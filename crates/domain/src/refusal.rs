@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::{ApprovalStatus, BatchStatus, ConversationStatus, SimulationStatus};
+use crate::{
+    ApprovalStatus, BatchStatus, ConversationStatus, MAX_PENDING_DELIVERIES, MAX_WEBHOOKS, SimulationStatus,
+};
 
 /// Why the current state does not allow a change. The message is safe to show to the caller and
 /// does not depend on HTTP.
@@ -134,6 +136,26 @@ pub enum Refusal {
     /// The project is archived.
     #[error("the project is archived; set its `archived` to false, or choose another one")]
     ProjectArchived,
+    /// The project has as many webhooks as it can have.
+    #[error("the project has {MAX_WEBHOOKS} webhooks, the most that it can have; delete one first")]
+    TooManyWebhooks,
+    /// The webhook gets no requests.
+    #[error("the webhook is disabled; set its `state` to `enabled` first")]
+    WebhookDisabled,
+    /// Too many deliveries of the webhook are pending.
+    #[error(
+        "{MAX_PENDING_DELIVERIES} deliveries of the webhook are pending; replay this one once its target accepts them"
+    )]
+    TooManyPendingDeliveries,
+    /// The delivery waits for an attempt already.
+    #[error("the delivery is pending and its next attempt is planned for {at}; replay it once it has ended")]
+    DeliveryPending {
+        /// When it is attempted next.
+        at: Timestamp,
+    },
+    /// The delivery has ended.
+    #[error("the delivery has ended")]
+    DeliveryOver,
     /// The evaluation is final, or the conversation cannot be evaluated.
     #[error("the conversation has no open evaluation")]
     NothingToEvaluate,

@@ -23,6 +23,10 @@ pub enum Resource {
     Monitor,
     /// A batch of simulations.
     Batch,
+    /// A webhook.
+    Webhook,
+    /// A delivery of a webhook.
+    Delivery,
     /// An API key.
     Key,
 }

@@ -150,6 +150,12 @@ text!(
 );
 parsed_text!(Description);
 text!(
+    /// The purpose of a webhook: up to 500 characters.
+    WebhookDescription,
+    Bounds { max: 500, may_be_empty: true, lines: true }
+);
+parsed_text!(WebhookDescription);
+text!(
     /// A person's explanation of a label: 1 to 1,000 characters.
     Note,
     Bounds { max: 1_000, may_be_empty: false, lines: true }

@@ -2,8 +2,8 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
-    Conversation, ConversationId, ConversationStatus, Job, Limit, PageRequest, PersonaId, Simulation,
-    SimulationId, Work,
+    Conversation, ConversationId, ConversationStatus, DeliveryError, Job, Limit, PageRequest, PersonaId,
+    Simulation, SimulationId, Work,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, ListConversations, ProjectStore, SimulationChange,
@@ -63,6 +63,10 @@ impl Engine {
             Work::SettleBatchItem { simulation, item } => {
                 self.settle_batch_item(project, simulation, item).await
             }
+            Work::NotifyWebhooks { event } => self.notify_webhooks(project, event).await,
+            Work::DeliverWebhook { webhook, delivery } => {
+                self.deliver_webhook(project, webhook, delivery).await
+            }
             Work::JudgeAgain { simulation, run, conversation } => {
                 self.judge_again(project, simulation, run, conversation).await
             }
@@ -91,6 +95,12 @@ impl Engine {
             Work::AdvanceBatch { .. } | Work::SettleBatchItem { .. } => {
                 return self.fail_batch_items(project, job).await;
             }
+            Work::DeliverWebhook { webhook, delivery } => {
+                let error = DeliveryError::Internal;
+                return self.fail_webhook_delivery(project, webhook, delivery, error).await;
+            }
+            // Nothing waits for it. The log reports the buried job.
+            Work::NotifyWebhooks { .. } => return Ok(()),
             Work::StartSimulation { .. } => "it could not be started",
             Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => {
                 "its personas could not be created"

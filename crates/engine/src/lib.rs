@@ -31,6 +31,7 @@ mod similarity;
 mod simulations;
 mod turns;
 mod usage;
+mod webhooks;
 
 pub use audit_archive::{AuditArchive, AuditArchiveError, AuditArchiver, AuditArchiverParts};
 pub use batches::NewBatchInput;
@@ -52,6 +53,7 @@ pub use monitors::NewMonitor;
 pub use outbound::Outbound;
 pub use similarity::is_similar;
 pub use turns::{PendingReply, TurnRequest};
+pub use webhooks::{NewWebhook, WebhookSecret};
 
 use std::{future::Future, sync::Arc};
 
@@ -66,6 +68,7 @@ use crate::{
     reports::REPORTS_AT_ONCE,
     rubrics::RubricCache,
     turns::RunningTurns,
+    webhooks::DeliverySlots,
 };
 
 /// How many days before its retirement a model is reported.
@@ -140,6 +143,7 @@ pub struct Engine {
     reports: Arc<Semaphore>,
     keys: Arc<Keys>,
     notices: Arc<QueueNotices>,
+    deliveries: Arc<DeliverySlots>,
 }
 
 impl Engine {
@@ -162,6 +166,7 @@ impl Engine {
             reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)),
             keys: Arc::new(keys),
             notices: Arc::new(QueueNotices::new()),
+            deliveries: Arc::default(),
         }
     }
 

@@ -3,14 +3,15 @@
 
 use jiff::Timestamp;
 use onerun_domain::{
-    Alert, AlertRates, GateBasis, Job, Limit, Metadata, Monitor, MonitorGate, MonitorId, MonitorPatch,
-    MonitorRun, MonitorRunId, MonitorRunRef, MonitorState, Name, NewSimulation, PageRequest, ProjectId,
-    Resource, RunOutcomes, RunResults, RunVerdict, Schedule, ScheduleError, SimulationId, SimulationStatus,
-    Work,
+    Alert, AlertRates, EventSource, GateBasis, Job, Limit, Metadata, Monitor, MonitorGate, MonitorId,
+    MonitorPatch, MonitorRun, MonitorRunId, MonitorRunRef, MonitorState, Name, NewSimulation, PageRequest,
+    ProjectId, Resource, RunOutcomes, RunResults, RunVerdict, Schedule, ScheduleError, SimulationId,
+    SimulationStatus, Work,
 };
 use onerun_report::{Basis, Gate, Plan, Report, Subject, Verdict, plan_problems};
 use onerun_store::{
-    IdempotencyRecord, MonitorChange, NewMonitorRun, ProjectStore, SimulationDetail, StoreError,
+    IdempotencyRecord, MonitorChange, MonitorRunChange, NewMonitorRun, ProjectStore, SimulationDetail,
+    StoreError,
 };
 
 use crate::{
@@ -18,10 +19,11 @@ use crate::{
     error::ignore_refusal,
     reports::planned_case,
     simulations::{Prepared, SimulationOrigin},
+    webhooks::notify,
 };
 
 /// How many of a monitor's latest runs decide its alert.
-const ALERT_RUNS: u32 = 500;
+pub(crate) const ALERT_RUNS: u32 = 500;
 
 /// How many reasons of a verdict a run stores.
 const MAX_REASONS: usize = 5;
@@ -231,10 +233,10 @@ impl Engine {
         } else {
             Err("the monitor was deleted before the run started".to_owned())
         };
-        let now = self.now();
+        let (now, project_id) = (self.now(), project.project_id().clone());
         let decide = Box::new(move |run: MonitorRun| match &created {
-            Ok(()) => run.start(now),
-            Err(reason) => run.fail(reason.clone(), now),
+            Ok(()) => Ok(MonitorRunChange::to(run.start(now)?)),
+            Err(reason) => Ok(ended(&project_id, run.fail(reason.clone(), now)?)),
         });
         ignore_refusal(project.change_monitor_run(monitor, id, decide).await)?;
         Ok(())
@@ -251,8 +253,10 @@ impl Engine {
         let Some(run) = project.monitor_run(monitor, id).await? else { return Ok(()) };
         let Some(detail) = project.simulation(simulation).await? else {
             let (reason, now) = ("its simulation was deleted before its results were stored", self.now());
+            let project_id = project.project_id().clone();
             let decide = Box::new(move |run: MonitorRun| {
-                run.finish(SimulationStatus::Failed, Some(reason.to_owned()), None, now)
+                let run = run.finish(SimulationStatus::Failed, Some(reason.to_owned()), None, now)?;
+                Ok(ended(&project_id, run))
             });
             ignore_refusal(project.change_monitor_run(monitor, id, decide).await)?;
             return Ok(());
@@ -288,7 +292,8 @@ impl Engine {
             return self.end_run(project, monitor, id, &detail, Some(reason), None).await;
         }
         let (reason, now) = (failed("its simulation could not be created"), self.now());
-        let decide = Box::new(move |run: MonitorRun| run.fail(reason.clone(), now));
+        let project_id = project.project_id().clone();
+        let decide = Box::new(move |run: MonitorRun| Ok(ended(&project_id, run.fail(reason.clone(), now)?)));
         ignore_refusal(project.change_monitor_run(monitor, id, decide).await)?;
         Ok(())
     }
@@ -305,8 +310,11 @@ impl Engine {
         let simulation = &detail.simulation;
         let (status, now) = (simulation.status, self.now());
         let failure = failure.or_else(|| simulation.last_failure_reason.clone());
-        let decide =
-            Box::new(move |run: MonitorRun| run.finish(status, failure.clone(), results.clone(), now));
+        let project_id = project.project_id().clone();
+        let decide = Box::new(move |run: MonitorRun| {
+            let run = run.finish(status, failure.clone(), results.clone(), now)?;
+            Ok(ended(&project_id, run))
+        });
         ignore_refusal(project.change_monitor_run(monitor, id, decide).await)?;
         Ok(())
     }
@@ -328,6 +336,16 @@ fn in_simulation(error: OperationError) -> OperationError {
         }
         other => other,
     }
+}
+
+/// A run that has ended, with the job that tells webhooks.
+fn ended(project: &ProjectId, run: MonitorRun) -> MonitorRunChange {
+    let event = EventSource::MonitorRun {
+        simulation: run.simulation_id(),
+        monitor: run.monitor_id.clone(),
+        run: run.id.clone(),
+    };
+    MonitorRunChange { jobs: vec![notify(project, event)], run }
 }
 
 /// Adds a run, unless it exists, with the job that starts it.

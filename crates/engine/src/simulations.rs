@@ -3,9 +3,9 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use onerun_domain::{
-    Agent, BatchRef, Job, ModelName, MonitorRunRef, NanoDollars, NewPersonas, NewSimulation, Objective,
-    ObjectiveId, PersonaSource, RequestedModels, Resource, Seed, Simulation, SimulationId, SimulationModels,
-    SimulationOptions, SimulationStatus, TokenUsage, Work, later,
+    Agent, BatchRef, EventSource, Job, ModelName, MonitorRunRef, NanoDollars, NewPersonas, NewSimulation,
+    Objective, ObjectiveId, PersonaSource, RequestedModels, Resource, Seed, Simulation, SimulationId,
+    SimulationModels, SimulationOptions, SimulationStatus, TokenUsage, Work, later,
 };
 use onerun_store::{IdempotencyRecord, ProjectStore, SimulationChange, SimulationDetail};
 
@@ -242,15 +242,16 @@ pub(crate) fn with_stop_job(simulation: Simulation) -> SimulationChange {
     change
 }
 
-/// A simulation that has ended, with the jobs that tell its monitor's run and its batch.
+/// A simulation that has ended, with the jobs that tell its monitor's run, its batch and webhooks.
 pub(crate) fn ended(simulation: Simulation) -> SimulationChange {
     let run = simulation.options.monitor_run.clone().map(|MonitorRunRef { monitor, run }| {
         Work::FinishMonitorRun { simulation: simulation.id.clone(), monitor, run }
     });
     let item = simulation.options.batch.clone();
     let item = item.map(|item| Work::SettleBatchItem { simulation: simulation.id.clone(), item });
-    let jobs = run.into_iter().chain(item).map(|work| Job::new(simulation.project_id.clone(), work));
-    let jobs = jobs.collect();
+    let event = EventSource::Simulation { simulation: simulation.id.clone() };
+    let work = run.into_iter().chain(item).chain([Work::NotifyWebhooks { event }]);
+    let jobs = work.map(|work| Job::new(simulation.project_id.clone(), work)).collect();
     SimulationChange::to(simulation, jobs)
 }
 

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use onerun_auth::KeyId;
 use onerun_domain::{
     AgentId, BatchId, ConversationId, EvaluationRunId, JobId, JobKind, Metadata, MonitorId, MonitorRunId,
-    Name, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, Target, sha256_hex,
+    Name, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, Target, WebhookDeliveryId,
+    WebhookId, sha256_hex,
 };
 use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
 
@@ -80,6 +81,21 @@ impl Key {
     /// The partition of a monitor's runs.
     pub(crate) fn monitor_runs(project: &ProjectId, monitor: &MonitorId) -> String {
         format!("{project}#{monitor}")
+    }
+
+    /// All webhooks of a project.
+    pub(crate) fn webhooks(project: &ProjectId) -> Self {
+        Self::new(project.as_str(), "webhooks")
+    }
+
+    /// A delivery of a webhook. The deliveries of a webhook have their own partition.
+    pub(crate) fn webhook_delivery(project: &ProjectId, webhook: &WebhookId, id: &WebhookDeliveryId) -> Self {
+        Self::new(Self::webhook_deliveries(project, webhook), format!("{DELIVERY}{id}"))
+    }
+
+    /// The partition of a webhook's deliveries.
+    pub(crate) fn webhook_deliveries(project: &ProjectId, webhook: &WebhookId) -> String {
+        format!("{project}#{webhook}")
     }
 
     pub(crate) fn batch(project: &ProjectId, id: &BatchId) -> Self {
@@ -192,6 +208,9 @@ pub(crate) const BATCH: &str = "batch#";
 
 /// The prefix of the sort keys of monitors' runs.
 pub(crate) const MONITOR_RUN: &str = "run#";
+
+/// The prefix of the sort keys of webhooks' deliveries.
+pub(crate) const DELIVERY: &str = "delivery#";
 
 /// The hexadecimal digits of a facet's hash: 128 bits.
 const FACET: usize = 32;

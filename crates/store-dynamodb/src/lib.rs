@@ -14,10 +14,12 @@
 //! | | `version#`objective`#`version | one version, never changed |
 //! | | `monitor#`monitor | a monitor |
 //! | | `batch#`batch | a batch, with the counts of its items |
+//! | | `webhooks` | the webhooks of the project, at most 20 |
 //! | | *order*`#agent#`…, `#objective#`…, `#monitor#`…, `#batch#`…, `#simulation#`… | their entries, and those of simulations |
 //! | project`#`batch | `items` | the statuses of its items, at most 350 KB |
 //! | | `defaults`, `part#`number | the settings of its simulations, in parts of at most 256 KiB |
 //! | project`#`monitor | `run#`run, `by-made#run#`… | a run of a monitor, and its entry. Removed by their `expires`, 400 days after its planned time |
+//! | project`#`webhook | `delivery#`delivery, `by-made#delivery#`…, `by-status#`… | a delivery of a webhook, and its entries. Removed by their `expires`, 30 days after its creation |
 //! | project`#`simulation | `simulation` | the simulation, with the versions it pins |
 //! | | `record` | where the idempotency record of the request is that created the simulation |
 //! | | `deleted` | a tombstone, from the deletion of the simulation until it is purged |
@@ -78,9 +80,9 @@
 //!
 //! | order | sorts | filters |
 //! |---|---|---|
-//! | `by-made` | projects, agents, objectives, simulations, monitors and their runs, batches, evaluation runs, personas, conversations, buried jobs, managed keys, by time | `folded`, `facets`, `agent`, `status`, `unsettled`, `end` |
+//! | `by-made` | projects, agents, objectives, simulations, monitors and their runs, batches, deliveries of webhooks, evaluation runs, personas, conversations, buried jobs, managed keys, by time | `folded`, `facets`, `agent`, `status`, `unsettled`, `end` |
 //! | `by-name` | projects, agents, objectives, simulations, monitors, batches by folded name | `folded`, `facets`, `agent`, `status` |
-//! | `by-status` | simulations by status, then by time | `folded`, `facets`, `agent` |
+//! | `by-status` | simulations and deliveries of webhooks by status, then by time | `folded`, `facets`, `agent` |
 //! | `queued` | queued conversations, longest waiting first | |
 //!
 //! The global index `by-due` sorts by (`lane`, `due`), for searches over all projects, and lags. Its lanes are 16
@@ -94,7 +96,7 @@
 //! The conversations and personas of a simulation are listed from all its shards at once, and merged. A conversation's
 //! entry keeps its place and changes its status, so a list of one status reads the entries of all: 500 read units for
 //! 10,000 conversations. The queue, which workers poll, has entries of its own, which are deleted when
-//! a conversation starts. Evaluation runs, runs of monitors and buried jobs are few, and each list is in one partition.
+//! a conversation starts. Evaluation runs, runs of monitors, deliveries of webhooks and buried jobs are few, and each list is in one partition.
 //!
 //! # Access
 //!
@@ -157,8 +159,14 @@
 //! | `monitor`, `monitor_run` | `GetItem` |
 //! | `monitors`, `monitor_runs` | `Query` of entries, then `BatchGetItem` of 51 rows at a time |
 //! | `change_monitor` | `GetItem`; transaction: monitor on its revision, entries that move, run if new with its entry, jobs; if the run exists, monitor alone |
-//! | `change_monitor_run` | `GetItem`; transaction on its revision |
+//! | `change_monitor_run` | `GetItem`; transaction on its revision, with jobs |
 //! | `delete_monitor` | `GetItem`; transaction on its revision, with the entries |
+//! | `webhooks`, `webhook_delivery` | `GetItem` |
+//! | `change_webhooks` | `GetItem`; `PutItem` or transaction on its revision |
+//! | `add_webhook_delivery` | one transaction with the entries and jobs, if the id is new |
+//! | `webhook_deliveries` | `Query` of entries, then `BatchGetItem` of 51 rows at a time |
+//! | `pending_webhook_deliveries` | `Query` of entries |
+//! | `change_webhook_delivery` | `GetItem`; transaction on its revision, with entries that move and jobs |
 //! | `insert_batch` | one transaction, if the id is new: batch, entries, statuses, defaults, parts, jobs; at most 40 items and 2.5 MB |
 //! | `batch`, `batch_items` | `GetItem` |
 //! | `batch_part` | `BatchGetItem` of defaults and part |

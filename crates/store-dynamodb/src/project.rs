@@ -14,6 +14,7 @@ pub(crate) mod projects;
 mod simulations;
 mod transcripts;
 mod usage;
+mod webhooks;
 
 use conversations::{ClaimedConversations, KnownSimulations};
 use usage::UsageWriter;

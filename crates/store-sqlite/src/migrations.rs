@@ -34,6 +34,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0018_key_families.sql"),
     include_str!("migrations/0019_audit_archive.sql"),
     include_str!("migrations/0020_job_kinds.sql"),
+    include_str!("migrations/0021_webhooks.sql"),
     include_str!("migrations/0022_archived.sql"),
 ];
 

@@ -14,6 +14,7 @@ pub(crate) mod projects;
 pub(crate) mod simulations;
 mod transcripts;
 mod usage;
+pub(crate) mod webhooks;
 
 use std::sync::Arc;
 

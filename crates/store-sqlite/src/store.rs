@@ -20,7 +20,7 @@ use rusqlite::Connection;
 
 use crate::{
     OpenError, audit, idempotency, jobs, keys, open,
-    project::{SqliteProject, conversations, deletion, monitors, projects, simulations},
+    project::{SqliteProject, conversations, deletion, monitors, projects, simulations, webhooks},
     rates::Rates,
     readers::Readers,
     reserve::Reserve,
@@ -163,14 +163,16 @@ impl Store for SqliteStore {
             Ok(idempotency::has_expired(connection, now)?
                 || jobs::has_expired(connection, now)?
                 || keys::has_expired(connection, now)?
-                || monitors::has_expired(connection, now)?)
+                || monitors::has_expired(connection, now)?
+                || webhooks::has_expired(connection, now)?)
         };
         if self.database.read(has_expired).await? {
             let delete = move |connection: &Connection| -> Result<(), StoreError> {
                 idempotency::delete_expired(connection, limit, now)?;
                 jobs::delete_expired(connection, limit, now)?;
                 keys::delete_expired(connection, limit, now)?;
-                monitors::delete_expired(connection, limit, now)
+                monitors::delete_expired(connection, limit, now)?;
+                webhooks::delete_expired(connection, limit, now)
             };
             self.database.write(delete).await?;
         }

@@ -55,6 +55,7 @@ pub mod settling;
 pub mod simulations;
 pub mod turns;
 pub mod usage;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -398,6 +399,15 @@ macro_rules! contract {
             usage {
                 usage_is_added_up_by_simulation_and_project
                 concurrent_additions_of_usage_are_all_counted
+            }
+            webhooks {
+                webhooks_are_read_as_added
+                change_of_webhooks_is_recorded
+                concurrent_changes_of_webhooks_are_all_kept
+                delivery_is_added_once
+                deliveries_are_listed_by_time_and_state
+                changed_delivery_is_stored
+                delivery_is_stored_for_its_retention
             }
         }
     };

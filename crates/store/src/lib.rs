@@ -28,6 +28,7 @@ mod query;
 mod queue;
 mod size;
 mod turn;
+mod webhooks;
 
 pub use batches::{BatchChange, BatchStore, NewBatch};
 pub use deletion::DeletionStore;
@@ -43,7 +44,7 @@ pub use keys::{
     AuditPage, ChangeKey, DecideKey, DecideNewKey, DecideUnasked, KEY_RETENTION, KeyChange, KeyLimits,
     KeyStore, KeyView, ListKeys, LiveKeys, NewKey,
 };
-pub use monitors::{MonitorChange, MonitorStore, NewMonitorRun};
+pub use monitors::{MonitorChange, MonitorRunChange, MonitorStore, NewMonitorRun};
 pub use page::{MAX_PAGE_BYTES, PageBuilder, position, read_position};
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, EvaluationRunChange, EvaluationRunView,
@@ -58,6 +59,7 @@ pub use query::{
 pub use queue::{QueuedConversation, SimulationQueue, take_turns, turn_at};
 pub use size::WireSize;
 pub use turn::{ReplyContext, StoredReply, StoredTurn};
+pub use webhooks::{DeliveryChange, WebhookStore, WebhooksChange};
 
 use std::sync::Arc;
 
@@ -88,8 +90,9 @@ pub trait Store: KeyStore {
     ) -> Result<Option<IdempotencyRecord>, StoreError>;
 
     /// Removes data whose retention time is over, up to `limit` of each kind: idempotency records
-    /// and replies, [buried jobs](DEAD_JOB_RETENTION), [ended keys](KEY_RETENTION) with their usage, and
-    /// [runs of monitors](onerun_domain::MONITOR_RUN_RETENTION). A backend that removes them without this call does
+    /// and replies, [buried jobs](DEAD_JOB_RETENTION), [ended keys](KEY_RETENTION) with their usage,
+    /// [runs of monitors](onerun_domain::MONITOR_RUN_RETENTION), and
+    /// [deliveries of webhooks](onerun_domain::DELIVERY_RETENTION). A backend that removes them without this call does
     /// nothing.
     async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError>;
 

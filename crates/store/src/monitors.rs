@@ -33,6 +33,22 @@ pub struct NewMonitorRun {
     pub record: Option<IdempotencyRecord>,
 }
 
+/// The new state of a monitor's run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MonitorRunChange {
+    /// Its new state.
+    pub run: MonitorRun,
+    /// Jobs that are written with it.
+    pub jobs: Vec<Job>,
+}
+
+impl MonitorRunChange {
+    /// A change of the state only.
+    pub fn to(run: MonitorRun) -> Self {
+        Self { run, jobs: Vec::new() }
+    }
+}
+
 /// Monitors and their runs in one project. Ids of other projects are unknown here.
 #[async_trait]
 pub trait MonitorStore: Send + Sync {
@@ -74,11 +90,11 @@ pub trait MonitorStore: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<MonitorRun>, StoreError>;
 
-    /// Changes a run. `None` if it does not exist.
+    /// Changes a run, and adds jobs. `None` if it does not exist.
     async fn change_monitor_run(
         &self,
         monitor: &MonitorId,
         id: &MonitorRunId,
-        decide: Decide<MonitorRun, MonitorRun>,
+        decide: Decide<MonitorRun, MonitorRunChange>,
     ) -> Result<Option<MonitorRun>, ChangeError>;
 }

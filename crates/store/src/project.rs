@@ -15,7 +15,7 @@ use crate::{
     AgentSummary, BatchStore, ChangeError, ConversationSummary, DeletionStore, EvaluatedConversation,
     IdempotencyRecord, ImportStore, ListAgents, ListConversations, ListSimulations, MonitorStore,
     QueuedConversation, ReplyContext, SimulationCounts, SimulationDetail, SimulationSummary, SortBy,
-    StoreError, StoredTurn,
+    StoreError, StoredTurn, WebhookStore,
 };
 
 /// The result of a decision about a state.
@@ -175,7 +175,7 @@ pub struct UsageRow {
 /// that, and continues from its own positions. Any other position is
 /// [`StoreError::UnknownPosition`].
 #[async_trait]
-pub trait ProjectStore: MonitorStore + BatchStore + ImportStore + DeletionStore {
+pub trait ProjectStore: MonitorStore + BatchStore + ImportStore + DeletionStore + WebhookStore {
     /// Another handle to the same project, for a task that outlives the request.
     fn another(&self) -> Arc<dyn ProjectStore>;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use onerun_auth::{AddressAccess, AuditEntry, ProjectAccess, Scope};
 use onerun_domain::{
     Agent, Batch, Conversation, Evaluation, Item, MessageText, Metadata, Monitor, MonitorRun, Name,
-    NewPersonas, Objective, Persona, PersonaDraft, Project,
+    NewPersonas, Objective, Persona, PersonaDraft, Project, Webhook, WebhookDelivery,
 };
 use serde_json::Value;
 
@@ -226,6 +226,21 @@ impl WireSize for AuditEntry {
             + optional_text(event.actor.address.as_deref())
             + optional_text(event.actor.user_agent.as_deref())
             + texts(&event.details)
+    }
+}
+
+impl WireSize for Webhook {
+    fn wire_size(&self) -> usize {
+        let description = self.description.as_ref().map(onerun_domain::WebhookDescription::as_str);
+        let reason = optional_text(self.disabled_reason.as_deref());
+        FIXED + text(&self.url) + optional_text(description) + reason
+    }
+}
+
+impl WireSize for WebhookDelivery {
+    fn wire_size(&self) -> usize {
+        // A body is valid JSON without white space, and is shown as such.
+        FIXED + self.body.len() + self.attempts.len() * 4 * ID
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 use jiff::SignedDuration;
+use onerun_domain::JobKind;
 use onerun_tests::{
     app::{Meter, TestApp},
     aws::Template,
@@ -177,6 +178,60 @@ async fn batches_need_only_the_rights_of_their_functions() {
     roles.check("cancel_simulation");
     app.run_jobs().await;
     roles.check("run_jobs");
+}
+
+#[tokio::test]
+async fn webhooks_need_only_the_rights_of_their_functions() {
+    let (app, meter) = TestApp::metered().await;
+    let roles = Roles { rights: Template::rights(), meter };
+    let project = TestProject::open(&app).await;
+    roles.meter.take_calls();
+
+    let client = project.client.with_header("idempotency-key", "webhook");
+    let body = json!({ "url": "https://example.com/hook" });
+    let webhook = id(&client.post(&project.path("/webhooks"), &body, 200).await);
+    roles.check("create_webhook");
+    let at = |rest: &str| project.path(&format!("/webhooks/{webhook}{rest}"));
+    client.get(&project.path("/webhooks"), 200).await;
+    roles.check("list_webhooks");
+    client.get(&at(""), 200).await;
+    roles.check("get_webhook");
+    client.patch(&at(""), &json!({ "description": "Team" }), 200).await;
+    roles.check("update_webhook");
+    let client = project.client.with_header("idempotency-key", "rotation");
+    client.post(&at("/rotate_secret"), &json!({}), 200).await;
+    roles.check("rotate_webhook_secret");
+    app.next_instant();
+    let client = project.client.with_header("idempotency-key", "test");
+    let delivery = id(&client.post(&at("/test"), &json!({}), 200).await);
+    roles.check("test_webhook");
+    // A failure, a success, and a target that wants no more.
+    app.target().answer_with([500, 200, 410]);
+    app.run_jobs_only(JobKind::Outbound).await;
+    roles.check("run_outbound_jobs");
+    app.advance(SignedDuration::from_mins(1));
+    app.run_jobs_only(JobKind::Outbound).await;
+    roles.check("run_outbound_jobs");
+    client.get(&format!("{}&state=delivered", at("/deliveries")), 200).await;
+    roles.check("list_webhook_deliveries");
+    client.get(&at(&format!("/deliveries/{delivery}")), 200).await;
+    roles.check("get_webhook_delivery");
+    let client = project.client.with_header("idempotency-key", "replay");
+    client.post(&at(&format!("/deliveries/{delivery}/replay")), &json!({}), 200).await;
+    roles.check("replay_webhook_delivery");
+    app.run_jobs_only(JobKind::Outbound).await;
+    roles.check("run_outbound_jobs");
+    client.patch(&at(""), &json!({ "state": "enabled" }), 200).await;
+    roles.check("update_webhook");
+    let simulation = project.create(json!({})).await;
+    project.order(&simulation, "cancel", 200).await;
+    roles.meter.take_calls();
+    app.run_jobs_only(JobKind::Other).await;
+    roles.check("run_jobs");
+    app.run_jobs_only(JobKind::Outbound).await;
+    roles.check("run_outbound_jobs");
+    client.send(Method::DELETE, &at(""), None, 200).await;
+    roles.check("delete_webhook");
 }
 
 #[tokio::test]

@@ -110,6 +110,7 @@ async fn every_function_has_the_rights_it_uses() {
     monitors(&project, &cloud).await;
     batches(&project, &cloud).await;
     import(&project, &cloud).await;
+    webhooks(&project, &cloud).await;
 
     rotate(&cloud).await;
     // It is off by default. `aws::archive` turns it on.
@@ -243,6 +244,43 @@ async fn keys(root: &Client, project: &str) {
         admin.get(&format!("/v1/audit?order={order}&limit=3"), 200).await;
     }
     admin.get("/v1/whoami", 200).await;
+}
+
+/// Every route of webhooks, and a delivery to this machine, which the deployment does not call.
+async fn webhooks(project: &SdkProject, cloud: &Cloud) {
+    let client = &project.client;
+    let path = |rest: &str| format!("/v1/webhooks{rest}?project_id={}", project.id);
+    let keyed = client.with_header("idempotency-key", "webhook");
+    let body = json!({ "url": "https://localhost/hook" });
+    let made = keyed.post(&path(""), &body, 200).await;
+    assert!(text(&made, "secret").starts_with("whsec_"), "{made}");
+    assert_eq!(keyed.post(&path(""), &body, 200).await["secret"], json!(null));
+    let refused = json!({ "url": "https://169.254.170.2/v2/credentials" });
+    client.post(&path(""), &refused, 422).await;
+    assert_eq!(client.get(&path(""), 200).await["data"].as_array().map(Vec::len), Some(1));
+    let one = format!("/{}", id(&made));
+    client.patch(&path(&one), &json!({ "description": "Team" }), 200).await;
+    let rotated = client.post(&path(&format!("{one}/rotate_secret")), &json!({}), 200).await;
+    assert_ne!(rotated["secret"], made["secret"]);
+    let tested = id(&client.post(&path(&format!("{one}/test")), &json!({}), 200).await);
+    let job = format!("deliver_webhook:{tested}");
+    let message = json!({ "job_id": job, "partition": format!("outbound-jobs#{job}") }).to_string();
+    let answer = cloud.function("run_outbound_jobs").run(&sqs_event(&[&message], 1)).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    let deliveries = format!("{one}/deliveries");
+    let delivery = client.get(&path(&format!("{deliveries}/{tested}")), 200).await;
+    let attempt = &delivery["attempts"][0];
+    assert_eq!(
+        (&attempt["error"], &attempt["status_code"]),
+        (&json!("address_refused"), &json!(null)),
+        "{delivery}"
+    );
+    let pending = client.get(&format!("{}&state=pending", path(&deliveries)), 200).await;
+    assert_eq!(pending["data"][0]["id"], json!(tested));
+    let replay = path(&format!("{deliveries}/{tested}/replay"));
+    assert_eq!(client.post(&replay, &json!({}), 409).await["code"], "delivery_pending");
+    assert_eq!(client.get(&path(&one), 200).await["description"], "Team");
+    client.send(Method::DELETE, &path(&one), None, 200).await;
 }
 
 /// Every route of monitors, and a run from its start by the tick to its end.

@@ -142,7 +142,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 58] = [
+const COMMANDS: [(&str, bool); 68] = [
     ("projects list", true),
     ("projects get ID", true),
     ("projects create x", true),
@@ -189,6 +189,16 @@ const COMMANDS: [(&str, bool); 58] = [
     ("monitors run ID --project ID", true),
     ("monitors history ID --project ID", true),
     ("monitors delete ID --project ID", false),
+    ("webhooks create https://example.com --project ID", true),
+    ("webhooks list --project ID", true),
+    ("webhooks get ID --project ID", true),
+    ("webhooks update ID --state disabled --project ID", true),
+    ("webhooks delete ID --yes --project ID", false),
+    ("webhooks rotate-secret ID --project ID", true),
+    ("webhooks test ID --project ID", true),
+    ("webhooks deliveries ID --project ID", true),
+    ("webhooks delivery ID ID --project ID", true),
+    ("webhooks replay ID ID --project ID", true),
     ("keys create name --preset ci --all-projects", true),
     ("keys list", true),
     ("keys attention", true),

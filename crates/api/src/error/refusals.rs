@@ -36,6 +36,11 @@ pub(super) fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::BatchItemSettled => (S::Conflict, "batch_item_settled"),
         Refusal::AgentArchived => (S::Conflict, "agent_archived"),
         Refusal::ProjectArchived => (S::Conflict, "project_archived"),
+        Refusal::TooManyWebhooks => (S::Conflict, "too_many_webhooks"),
+        Refusal::WebhookDisabled => (S::Conflict, "webhook_disabled"),
+        Refusal::TooManyPendingDeliveries => (S::Conflict, "too_many_pending_deliveries"),
+        Refusal::DeliveryPending { .. } => (S::Conflict, "delivery_pending"),
+        Refusal::DeliveryOver => (S::Conflict, "delivery_over"),
         Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
     }
 }

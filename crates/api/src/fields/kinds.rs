@@ -6,7 +6,7 @@ use onerun_auth::{Preset, Scope, parse_block};
 use onerun_domain::{
     AgeGroup, AgentId, Criteria, Description, FailureReason, GateBasis, MaxTurns, MessageText, Metadata,
     ModelName, MonitorState, Name, NanoDollars, Note, ObjectiveId, Outcome, PersonaDetail, PersonaText,
-    ProjectId, Scenario, Seed, SimulationId, Target,
+    ProjectId, Scenario, Seed, SimulationId, Target, WebhookDescription, WebhookFormat, WebhookState,
 };
 use serde_json::{Value, json};
 
@@ -59,7 +59,8 @@ text_fields!(
     Note,
     FailureReason,
     PersonaText,
-    PersonaDetail
+    PersonaDetail,
+    WebhookDescription
 );
 
 /// The schema of a text: no control characters, and not only white space if it must not be empty.
@@ -219,7 +220,7 @@ macro_rules! word_fields {
     )*};
 }
 
-word_fields!(Outcome, AgeGroup, GateBasis, MonitorState);
+word_fields!(Outcome, AgeGroup, GateBasis, MonitorState, WebhookFormat, WebhookState);
 
 impl Field for bool {
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {

@@ -45,6 +45,10 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::BatchStopping,
         Refusal::AgentArchived,
         Refusal::ProjectArchived,
+        Refusal::TooManyWebhooks,
+        Refusal::WebhookDisabled,
+        Refusal::TooManyPendingDeliveries,
+        Refusal::DeliveryPending { at: Timestamp::UNIX_EPOCH },
     ];
     let refusals = refusals.map(|refusal| ApiError::Operation(OperationError::Refused(refusal)));
     let replacement = KeyId::restore(NEW_KEY).unwrap_or(KeyId::ROOT);
@@ -70,6 +74,8 @@ pub(super) fn errors() -> Vec<ApiError> {
         Resource::Evaluation,
         Resource::Monitor,
         Resource::Batch,
+        Resource::Webhook,
+        Resource::Delivery,
         Resource::Key,
     ];
     let not_found = not_found.map(ApiError::NotFound);
@@ -120,6 +126,8 @@ pub(crate) const PROJECT: &str = "p3Xk81LmQzTb";
 pub(crate) const AGENT: &str = "a7Gd20HsWvYc";
 pub(crate) const OBJECTIVE: &str = "o5Rn64JfEuKx";
 pub(crate) const SIMULATION: &str = "sV1StGXR8Z5jdHi6BmyT0";
+pub(crate) const WEBHOOK: &str = "w9Kd43PtXzLa";
+pub(crate) const DELIVERY: &str = "dQ7VbNc2LmXe8RtYu5Kp1";
 pub(crate) const PERSONA: &str = "q9Yd7cJ2MvL0aWnEoRt4P";
 pub(crate) const MONITOR: &str = "m4Wf93TcNqRs";
 pub(crate) const BATCH: &str = "b6Tn82HkLqYd";
@@ -250,6 +258,14 @@ pub(crate) fn new_monitor_example() -> Value {
         "schedule": { "expression": "cron(0 9 ? * MON-FRI *)", "timezone": "Europe/Berlin" },
         "gate": { "min_pass_rate": 0.9, "on": "rate" },
         "alert": { "expected_pass_rate": 0.9, "low_pass_rate": 0.7 },
+    })
+}
+
+pub(crate) fn new_webhook_example() -> Value {
+    json!({
+        "url": "https://example.com/hooks/onerun",
+        "description": "Tells the team",
+        "event_types": ["simulation.failed", "monitor.alert", "monitor.recovered"],
     })
 }
 

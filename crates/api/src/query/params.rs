@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use onerun_auth::KeyStatus;
 use onerun_domain::{
-    AgentId, BatchId, BatchItemStatus, ConversationStatus, Direction, Limit, MonitorId, ObjectiveId, Outcome,
-    PageRequest, ProjectId, SimulationId, SimulationStatus, Start,
+    AgentId, BatchId, BatchItemStatus, ConversationStatus, DeliveryState, Direction, Limit, MonitorId,
+    ObjectiveId, Outcome, PageRequest, ProjectId, SimulationId, SimulationStatus, Start,
 };
 use onerun_store::{ExactFilter, SortBy};
 use serde_json::{Value, json};
@@ -203,7 +203,7 @@ macro_rules! statuses {
     )*};
 }
 
-statuses!(SimulationStatus, ConversationStatus, KeyStatus, Outcome, BatchItemStatus);
+statuses!(SimulationStatus, ConversationStatus, KeyStatus, Outcome, BatchItemStatus, DeliveryState);
 
 macro_rules! ids {
     ($($type:ident of $what:literal),*) => {$(

@@ -13,7 +13,8 @@ use crate::{
         AlertRates, AuditOrder, ConversationStatus, CountedOutcome, EstimateRequest, Grants, KeyChange,
         KeyFilter, KeyStatus, Label, MinPassRate, MonitorChange, MonitorGate, MonitorState, NewAgent,
         NewBatch, NewImport, NewKey, NewMonitor, NewObjective, NewPersona, NewSchedule, NewSimulation,
-        Outcome, PageRequest, Projects, RequestedModels, Rotation, SimulationFilter, SimulationStatus, Turn,
+        NewWebhook, Outcome, PageRequest, Projects, RequestedModels, Rotation, SimulationFilter,
+        SimulationStatus, Turn, WebhookChange,
     },
     testing,
 };
@@ -160,6 +161,39 @@ async fn call_monitors(project: &ProjectClient, simulation: &NewSimulation) {
     let _ = project.list_monitor_runs("m", PageRequest::first(10)).await;
 }
 
+/// Calls the methods about webhooks.
+async fn call_webhooks(project: &ProjectClient) {
+    let event_types = Some(vec!["simulation.failed".to_owned()]);
+    let new = NewWebhook {
+        url: "https://example.com".into(),
+        description: Some("a".into()),
+        event_types: event_types.clone(),
+        format: Some("slack".into()),
+        state: Some("disabled".into()),
+    };
+    let change = WebhookChange {
+        url: Some("https://example.com".into()),
+        description: Some("b".into()),
+        event_types,
+        format: Some("standard".into()),
+        state: Some("enabled".into()),
+    };
+    let _ = project.create_webhook(&new).await;
+    let _ = project.list_webhooks(PageRequest::first(10)).await;
+    let _ = project.webhook("w").await;
+    let _ = project.update_webhook("w", &change).await;
+    let _ = project.delete_webhook("w").await;
+    for overlap in [None, Some(60)] {
+        let _ = project.rotate_webhook_secret("w", overlap).await;
+    }
+    let _ = project.test_webhook("w").await;
+    for state in [None, Some("failed")] {
+        let _ = project.list_webhook_deliveries("w", state, PageRequest::first(10)).await;
+    }
+    let _ = project.webhook_delivery("w", "d").await;
+    let _ = project.replay_webhook_delivery("w", "d").await;
+}
+
 /// Imports conversations, with and without a key.
 async fn call_import(project: &ProjectClient) {
     let new = NewImport {
@@ -297,6 +331,7 @@ async fn methods_send_requests_of_documented_operations() {
     };
     let _ = project.list_simulations(&wanted, page()).await;
     call_monitors(&project, &new_simulation).await;
+    call_webhooks(&project).await;
     call_batches(&project).await;
     call_import(&project).await;
     let _ = simulation.get().await;

@@ -6,7 +6,8 @@ use onerun_domain::{
     Direction, MONITOR_RUN_RETENTION, Monitor, MonitorId, MonitorRun, MonitorRunId, Page, PageRequest, later,
 };
 use onerun_store::{
-    ChangeError, Decide, IdempotencyRecord, MonitorChange, MonitorStore, NewMonitorRun, SortBy, StoreError,
+    ChangeError, Decide, IdempotencyRecord, MonitorChange, MonitorRunChange, MonitorStore, NewMonitorRun,
+    SortBy, StoreError,
 };
 
 use super::{DynamoDbProject, ProjectTable, contended, duplicate, projects::order, require_new};
@@ -106,16 +107,17 @@ impl MonitorStore for DynamoDbProject {
         &self,
         monitor: &MonitorId,
         id: &MonitorRunId,
-        mut decide: Decide<MonitorRun, MonitorRun>,
+        mut decide: Decide<MonitorRun, MonitorRunChange>,
     ) -> Result<Option<MonitorRun>, ChangeError> {
         let table = self.table();
         let mut retry = RetryPolicy::new();
         loop {
             let found = table.database.get(RUN, &Key::monitor_run(table.project, monitor, id)).await?;
             let Some(item) = found else { return Ok(None) };
-            let after = decide(item.document()?)?;
-            let write = put_run(table, &after)?.revise(item.revision()?);
-            if let Written::All = table.database.write(&[write], &mut retry).await? {
+            let MonitorRunChange { run: after, jobs } = decide(item.document()?)?;
+            let mut writes = vec![put_run(table, &after)?.revise(item.revision()?)];
+            writes.extend(jobs::calls(table.database, &jobs));
+            if let Written::All = table.database.write(&writes, &mut retry).await? {
                 return Ok(Some(after));
             }
             if !retry.wait().await {

@@ -7,7 +7,8 @@ use onerun_domain::{
     ProjectId, later,
 };
 use onerun_store::{
-    ChangeError, Decide, IdempotencyRecord, MonitorChange, MonitorStore, NewMonitorRun, SortBy, StoreError,
+    ChangeError, Decide, IdempotencyRecord, MonitorChange, MonitorRunChange, MonitorStore, NewMonitorRun,
+    SortBy, StoreError,
 };
 use rusqlite::{Connection, params};
 
@@ -87,14 +88,15 @@ impl MonitorStore for SqliteProject {
         &self,
         monitor: &MonitorId,
         id: &MonitorRunId,
-        mut decide: Decide<MonitorRun, MonitorRun>,
+        mut decide: Decide<MonitorRun, MonitorRunChange>,
     ) -> Result<Option<MonitorRun>, ChangeError> {
         let (monitor, id) = (monitor.clone(), id.clone());
         self.write(move |tables| {
             let Some(before) = run(tables, &monitor, &id)? else { return Ok(None) };
-            let after = decide(before)?;
+            let MonitorRunChange { run: after, jobs } = decide(before)?;
             let sql = "UPDATE monitor_runs SET body = ?2 WHERE id = ?1";
             sql::execute(tables.connection, RUN, sql, params![id.as_str(), rows::json(RUN, &after)?])?;
+            jobs::add(tables.connection, &jobs)?;
             Ok(Some(after))
         })
         .await

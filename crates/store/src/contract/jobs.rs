@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
-    BatchId, BatchRef, ConversationId, EvaluationRunId, Job, JobId, JobKind, MonitorId, MonitorRunId,
-    PersonaId, ProjectId, SimulationId, Work,
+    BatchId, BatchRef, ConversationId, EvaluationRunId, EventSource, Job, JobId, JobKind, MonitorId,
+    MonitorRunId, PersonaId, ProjectId, SimulationId, Work,
 };
 
 use super::fixture::{Fixture, LEASE, all, at_once, both, in_pages};
@@ -104,6 +104,14 @@ pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
         Work::SettleBatchItem {
             simulation: simulation.clone(),
             item: BatchRef { batch, index: 999, attempt: u32::MAX },
+        },
+        Work::NotifyWebhooks { event: EventSource::Simulation { simulation: simulation.clone() } },
+        Work::NotifyWebhooks {
+            event: EventSource::MonitorRun {
+                simulation: simulation.clone(),
+                monitor: MonitorId::generate(fixture.random()),
+                run: MonitorRunId::generate(fixture.random()),
+            },
         },
         Work::JudgeAgain { simulation, run, conversation },
     ] {

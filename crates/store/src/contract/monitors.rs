@@ -2,16 +2,19 @@
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
-    AlertRates, Direction, Job, MONITOR_RUN_RETENTION, Metadata, ModelName, Monitor, MonitorGate, MonitorId,
-    MonitorRun, MonitorRunId, MonitorState, Name, NewPersonas, NewSimulation, Refusal, RequestedModels,
-    RunOutcomes, RunResults, RunVerdict, Schedule, SimulationStatus, Work, Zone,
+    AlertRates, Direction, EventSource, Job, MONITOR_RUN_RETENTION, Metadata, ModelName, Monitor,
+    MonitorGate, MonitorId, MonitorRun, MonitorRunId, MonitorState, Name, NewPersonas, NewSimulation,
+    Refusal, RequestedModels, RunOutcomes, RunResults, RunVerdict, Schedule, SimulationStatus, Work, Zone,
 };
 
 use super::fixture::{
     Fixture, ROUNDS, Task, TestProject, all, assert_duplicate, at_once, in_pages, name, odd_texts, refusal,
     target,
 };
-use crate::{IdempotencyId, IdempotencyRecord, IdempotencyScope, MonitorChange, NewMonitorRun, SortBy};
+use crate::{
+    IdempotencyId, IdempotencyRecord, IdempotencyScope, MonitorChange, MonitorRunChange, NewMonitorRun,
+    SortBy,
+};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -270,27 +273,42 @@ pub async fn changed_run_is_stored(fixture: &Fixture) {
     let now = fixture.now();
     let run = MonitorRun::planned(&monitor, now, now);
     project.add_monitor_run(&monitor, run.clone()).await.unwrap();
-    let change = async |decide: crate::Decide<MonitorRun, MonitorRun>| {
+    let change = async |decide: crate::Decide<MonitorRun, MonitorRunChange>| {
         project.store.change_monitor_run(&monitor.id, &run.id, decide).await
     };
-    let started = change(Box::new(move |run| run.start(now))).await.unwrap().unwrap();
+    let started =
+        change(Box::new(move |run| Ok(MonitorRunChange::to(run.start(now)?)))).await.unwrap().unwrap();
     assert_eq!(started.status, SimulationStatus::InProgress);
     let results = RunResults {
         outcomes: RunOutcomes { passed: 1, failed: 2, inconclusive: 3, infra: u64::from(u32::MAX) },
         verdict: Some(RunVerdict::Fail),
         reasons: odd_texts(),
     };
+    let event = EventSource::MonitorRun {
+        simulation: run.simulation_id(),
+        monitor: monitor.id.clone(),
+        run: run.id.clone(),
+    };
+    let job = Job::new(project.id.clone(), Work::NotifyWebhooks { event });
+    let written = job.clone();
     let finish = Box::new(move |run: MonitorRun| {
-        run.finish(SimulationStatus::Failed, Some("\u{1f600}".into()), Some(results.clone()), now)
+        let run =
+            run.finish(SimulationStatus::Failed, Some("\u{1f600}".into()), Some(results.clone()), now)?;
+        Ok(MonitorRunChange { run, jobs: vec![job.clone()] })
     });
     let finished = change(finish).await.unwrap().unwrap();
     assert_eq!(project.store.monitor_run(&monitor.id, &run.id).await.unwrap().as_ref(), Some(&finished));
     assert_eq!(project.runs(&monitor.id).await, std::slice::from_ref(&finished));
-    let again = change(Box::new(move |run| run.start(now))).await;
+    let claimed = fixture.claim_jobs(10, now).await;
+    assert_eq!(claimed.into_iter().map(|claimed| claimed.job).collect::<Vec<_>>(), [written]);
+    let again = change(Box::new(move |run| Ok(MonitorRunChange::to(run.start(now)?)))).await;
     assert_eq!(refusal(again), Refusal::MonitorRunOver);
     assert_eq!(project.runs(&monitor.id).await, [finished]);
     let unknown = MonitorRunId::generate(fixture.random());
-    let none = project.store.change_monitor_run(&monitor.id, &unknown, Box::new(Ok)).await;
+    let none = project
+        .store
+        .change_monitor_run(&monitor.id, &unknown, Box::new(|run| Ok(MonitorRunChange::to(run))))
+        .await;
     assert_eq!(none.unwrap(), None);
 }
 

@@ -31,6 +31,7 @@ fn every_case_is_in_the_macro() {
         ("simulations", include_str!("simulations.rs")),
         ("turns", include_str!("turns.rs")),
         ("usage", include_str!("usage.rs")),
+        ("webhooks", include_str!("webhooks.rs")),
     ];
     // `hot_path` has no cases.
     let modules = text.lines().filter(|line| line.starts_with("pub mod ") && *line != "pub mod hot_path;");

@@ -1,0 +1,5 @@
+//! `DELETE /v1/webhooks/{webhook_id}`
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::serve(&onerun_lambda::routes::DELETE_WEBHOOK)
+}

@@ -1,0 +1,5 @@
+//! `GET /v1/webhooks`
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::serve(&onerun_lambda::routes::LIST_WEBHOOKS)
+}

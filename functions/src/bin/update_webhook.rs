@@ -1,0 +1,5 @@
+//! `PATCH /v1/webhooks/{webhook_id}`
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::serve(&onerun_lambda::routes::UPDATE_WEBHOOK)
+}
