@@ -195,7 +195,7 @@ fn function_reads_the_secret_only_if_it_checks_keys() {
 
 #[test]
 fn only_functions_with_models_have_their_keys_and_bedrock() {
-    const WITH_MODELS: [&str; 3] = ["create_response", "run_jobs", "run_outbound_jobs"];
+    const WITH_MODELS: [&str; 2] = ["create_response", "run_jobs"];
     let (rights, without) = (aws::Template::rights(), aws::Template::rights_with(&[]));
     let template = Template::read();
     for operation in operations() {
@@ -227,7 +227,7 @@ fn only_functions_with_a_reason_read_the_master_key() {
 
 #[test]
 fn parameter_reaches_exactly_the_functions_that_use_it() {
-    const WITH_MODELS: &[&str] = &["create_response", "run_jobs", "run_outbound_jobs"];
+    const WITH_MODELS: &[&str] = &["create_response", "run_jobs"];
     let template = Template::read();
     for (parameter, variable, functions) in [
         ("ModelConcurrency", "ONERUN_MODEL_CONCURRENCY", WITH_MODELS),
@@ -301,7 +301,7 @@ const PARTITIONS: [&str; 18] = [
     "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0#queue",
     "p3Xk81LmQzTb#m4Wf93TcNqRs",
     "jobs#start_simulation:sV1StGXR8Z5jdHi6BmyT0",
-    "outbound-jobs#call_agent:cM3hK8xQ5ZrT1uVbN6wJd",
+    "outbound-jobs#deliver_webhook:cM3hK8xQ5ZrT1uVbN6wJd",
     "dead-jobs",
     "dead-jobs#list",
     "keys",

@@ -271,7 +271,7 @@ impl JobKind {
     pub fn of(id: &JobId) -> Self {
         match id.0.split(':').next() {
             Some("judge_conversation" | "judge_again") => Self::Judging,
-            Some("deliver_webhook" | "call_agent") => Self::Outbound,
+            Some("deliver_webhook") => Self::Outbound,
             _ => Self::Other,
         }
     }
@@ -298,13 +298,6 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn calls_to_addresses_of_users_are_a_kind() {
-        for id in ["deliver_webhook:delivery0000000000001", "call_agent:conversation000000001:1:1"] {
-            assert_eq!(JobKind::of(&JobId::restore(id.to_owned())), JobKind::Outbound);
-        }
-    }
 
     #[test]
     fn the_kind_of_a_job_follows_from_its_id() {

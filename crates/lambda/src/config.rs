@@ -64,7 +64,7 @@ pub(crate) enum KeyConfig {
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
 /// | `ONERUN_TURN_SECONDS` | 20 | how long a call waits for the persona's reply |
 /// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take; the function's timeout must be 15 s longer |
-/// | `ONERUN_OUTBOUND_ALLOW` | | hosts, IP addresses and CIDR blocks, separated by commas, that agents' endpoints and webhooks may be at although they are private; also over http, and at every port |
+/// | `ONERUN_OUTBOUND_ALLOW` | | hosts, IP addresses and CIDR blocks, separated by commas, that webhooks may be at although they are private; also over http, and at every port |
 /// | `ONERUN_MASTER_KEY_SECRET_ID` | | the ARN or name of the secret with the master key, for functions that need it |
 /// | `ONERUN_RETENTION_DAYS` | 0 | how many days after a simulation's end `tick` has its transcripts deleted; 0 for never |
 #[derive(Debug)]

@@ -93,33 +93,41 @@ async fn answer(
 
 /// Runs the jobs that the queue delivers, and reports the buried ones.
 pub fn run_jobs() -> ExitCode {
-    run_jobs_with(outbound)
-}
-
-/// Runs the jobs that call addresses of users: those of agents and webhooks.
-pub fn run_outbound_jobs() -> ExitCode {
-    run_jobs_with(|aws, config| {
-        let policy = Arc::new(config.outbound.clone());
-        Outbound {
-            transport: Arc::new(GuardedTransport::new(Arc::clone(&policy))),
-            policy,
-            ..outbound(aws, config)
-        }
-    })
-}
-
-fn run_jobs_with(outbound: fn(&Aws, &EngineConfig) -> Outbound) -> ExitCode {
     start(async |mut variables| {
         let config = EngineConfig::read(&mut variables);
         let models = CallableConfig::read(&mut variables);
         let (config, models) = variables.finish((config, models))?;
         let aws = Aws::new(config.aws.clone());
         let models = callable(&aws, models);
-        let outbound = outbound(&aws, &config);
-        let engine = engine_with(&aws, &config, Arc::clone(&models), outbound);
-        let jobs = &Jobs::start(engine, aws.store(&config.table, config.job_shards), models).await;
-        let run = |event| async { Ok::<_, EventError>(jobs.run(event).await) };
-        lambda_runtime::run(service_fn(run)).await
+        let engine = engine(&aws, &config, Arc::clone(&models));
+        let store = aws.store(&config.table, config.job_shards);
+        run_queue(Jobs::start(engine, store, models).await).await
+    })
+}
+
+async fn run_queue(jobs: Jobs) -> Result<(), lambda_runtime::Error> {
+    let jobs = &jobs;
+    let run = |event| async { Ok::<_, EventError>(jobs.run(event).await) };
+    lambda_runtime::run(service_fn(run)).await
+}
+
+/// Runs the jobs that call addresses of users, and reports the buried ones.
+pub fn run_outbound_jobs() -> ExitCode {
+    start(async |mut variables| {
+        let config = EngineConfig::read(&mut variables);
+        let names = ModelConfig::read_names(&mut variables);
+        let (config, names) = variables.finish((config, names))?;
+        let aws = Aws::new(config.aws.clone());
+        let models = Arc::new(ModelNames(names));
+        let policy = Arc::new(config.outbound.clone());
+        let outbound = Outbound {
+            transport: Arc::new(GuardedTransport::new(Arc::clone(&policy))),
+            policy,
+            ..outbound(&aws, &config)
+        };
+        let engine = engine_with(&aws, &config, Arc::clone(&models) as _, outbound);
+        let store = aws.store(&config.table, config.job_shards);
+        run_queue(Jobs::start(engine, store, models).await).await
     })
 }
 

@@ -1,4 +1,4 @@
-//! The targets of webhooks and agents' endpoints, which a test controls.
+//! The targets of webhooks, which a test controls.
 
 use std::{
     collections::VecDeque,
