@@ -111,6 +111,9 @@ def agree(operation, body):
         body["personas_from"] = None
     if "judge" in body:
         body["judge"] = "offline"
+    # Other requests start simulations of the agent, in the project.
+    if "archived" in body:
+        body["archived"] = False
     # A schema does not say which texts are schedules. This one starts nothing meanwhile.
     if isinstance(schedule := body.get("schedule"), dict):
         schedule.update(expression="0 0 29 2 *", timezone="Europe/Berlin")

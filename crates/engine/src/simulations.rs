@@ -1,5 +1,6 @@
 //! Callers' operations on simulations: create, run, cancel.
 
+use futures_util::future::try_join;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use onerun_domain::{
@@ -108,10 +109,10 @@ impl Engine {
         new: &NewSimulation,
     ) -> Result<Prepared, OperationError> {
         let models = self.choose_models(new.models.clone(), new.max_cost_usd)?;
-        let agent = project.agent(&new.agent_id).await?;
+        let (agent, owner) = try_join(project.agent(&new.agent_id), project.project()).await?;
         let agent = agent.ok_or_else(|| OperationError::NoAgent(new.agent_id.clone()))?.agent;
         agent.require_active()?;
-        project.project().await?.require_active()?;
+        owner.require_active()?;
         let objectives = find_objectives(project, &new.objective_ids).await?;
         let source = match &new.personas {
             NewPersonas::Generated(_) | NewPersonas::Explicit(_) => None,

@@ -200,7 +200,11 @@ async fn buried_job_is_reported_with_its_reason() {
     assert_eq!(buried_jobs(&cloud), Vec::<Value>::new(), "the attempt reports nothing");
 
     cloud.run_pipe().await;
-    assert_eq!(cloud.job_queue.depth().await, 2, "the burial, and the job that stops conversations");
+    assert_eq!(
+        cloud.job_queue.depth().await,
+        3,
+        "the burial, and the jobs that stop conversations and notify webhooks"
+    );
     while cloud.job_queue.poll(run_jobs, 10).await > 0 {}
     let reported = buried_jobs(&cloud);
     assert_eq!(reported.len(), 1, "{reported:?}");
