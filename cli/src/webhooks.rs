@@ -68,7 +68,7 @@ pub(crate) struct Create {
     json: bool,
 }
 
-/// What a webhook gets, and how.
+/// The events that a webhook gets, and how.
 #[derive(Debug, Args)]
 struct Settings {
     /// Its purpose.

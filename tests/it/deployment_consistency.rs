@@ -437,6 +437,10 @@ fn function_deletes_only_what_its_route_moves_and_never_keys() {
     let queue: BTreeSet<&str> =
         all().filter(|one| (is_of_project(one) && below(one)) || one.starts_with("idem")).collect();
     let jobs: BTreeSet<&str> = all().filter(|one| one.starts_with("dead-jobs")).collect();
+    let is_delivery = |partition: &&str| *partition == "p3Xk81LmQzTb#m4Wf93TcNqRs";
+    let deliveries: BTreeSet<&str> = all()
+        .filter(|one| is_delivery(one) || one.starts_with("outbound") || one.starts_with("idem"))
+        .collect();
     let rights = aws::Template::rights();
     for operation in operations() {
         let expected = match operation {
@@ -444,10 +448,9 @@ fn function_deletes_only_what_its_route_moves_and_never_keys() {
             "run_simulation" | "cancel_simulation" | "delete_simulation" | "tick" => simulations.clone(),
             // Jobs end, messages do after their retention, and what is below a deleted simulation is purged.
             "run_jobs" => &simulations | &jobs,
-            // Its jobs end.
-            "run_outbound_jobs" => {
-                all().filter(|one| one.starts_with("outbound") || jobs.contains(one)).collect()
-            }
+            // Deliveries change their state, and jobs end.
+            "run_outbound_jobs" => &deliveries | &jobs,
+            "replay_webhook_delivery" => deliveries.clone(),
             "claim_conversations" | "start_conversation" => queue.clone(),
             "update_agent" | "update_objective" | "update_monitor" | "delete_monitor" => {
                 BTreeSet::from(["p3Xk81LmQzTb"])

@@ -43,10 +43,15 @@ fn every_creating_post_accepts_an_idempotency_key() {
         "create_response",
         "create_monitor",
         "create_monitor_run",
+        "create_webhook",
+        "rotate_webhook_secret",
+        "test_webhook",
+        "replay_webhook_delivery",
     ];
     assert_eq!(operations, expected);
     for route in ROUTES.iter().filter(|route| route.method == Method::POST) {
-        let makes = ["create_", "rotate_", "run_", "start_", "claim_", "rerun_", "import_"];
+        let makes =
+            ["create_", "rotate_", "run_", "start_", "claim_", "rerun_", "import_", "test_", "replay_"];
         let makes = makes.iter().any(|verb| route.operation.starts_with(verb));
         assert_eq!(route.idempotency.takes_key(), makes, "{}", route.operation);
     }
@@ -80,15 +85,17 @@ async fn repeated_request_gets_the_same_reply_once() {
         app.advance(SignedDuration::from_secs(5));
         let (status, second) = client.ask(route.method.clone(), &path, seeded.body(route)).await;
         let mut first = first.json();
-        if first.get("key").is_some() {
-            // Only one reply contains the secret.
-            first["key"] = Value::Null;
+        for secret in ["key", "secret"] {
+            if first.get(secret).is_some() {
+                // Only one reply contains the secret.
+                first[secret] = Value::Null;
+            }
         }
         assert_eq!((status, second.json()), (success, first), "{}", route.operation);
         assert_eq!(seeded.state().await, before, "{}", route.operation);
         seen += 1;
     }
-    assert_eq!(seen, 14);
+    assert_eq!(seen, 18);
 }
 
 #[tokio::test]

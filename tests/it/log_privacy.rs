@@ -166,6 +166,7 @@ async fn every_job_logs_one_line_with_its_outcome() {
     let mut expected = vec![json!(["INFO", "start_simulation", "completed", 1])];
     expected.extend((1..5).map(|delivery| json!(["WARN", made, "retried", delivery])));
     expected.push(json!(["ERROR", made, "buried", 5]));
+    expected.push(json!(["INFO", "notify_webhooks", "completed", 1]));
     expected.push(json!(["INFO", "stop_conversations", "completed", 1]));
     assert_eq!(reported, expected);
 }

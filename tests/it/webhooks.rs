@@ -360,7 +360,7 @@ async fn two_secrets_sign_during_the_overlap() {
     project.client.post(&path, &json!({ "overlap_seconds": 0 }), 200).await;
     assert_eq!(signatures().await, 1);
     let problem = project.client.post(&path, &json!({ "overlap_seconds": 604_801 }), 422).await;
-    assert_eq!(problem["errors"][0]["field"], "/overlap_seconds", "{problem}");
+    assert_eq!(problem["errors"][0]["pointer"], "#/overlap_seconds", "{problem}");
 }
 
 #[tokio::test]
@@ -374,8 +374,9 @@ async fn secret_is_shown_once_and_never_stored() {
     let again = client.post(&path, &body, 200).await;
     assert_eq!((&again["id"], &again["secret"]), (&first["id"], &json!(null)));
     let path = project.path(&format!("/webhooks/{}/rotate_secret", id(&first)));
-    let rotated = client.with_header("idempotency-key", "two").post(&path, &json!({}), 200).await;
-    let repeated = client.with_header("idempotency-key", "two").post(&path, &json!({}), 200).await;
+    let other = project.client.with_header("idempotency-key", "two");
+    let rotated = other.post(&path, &json!({}), 200).await;
+    let repeated = other.post(&path, &json!({}), 200).await;
     assert_eq!(repeated["secret"], json!(null));
     project.act_on_webhook(&first, "/test", 200).await;
     app.run_jobs().await;
@@ -430,7 +431,7 @@ async fn url_of_a_refused_address_is_refused_in_every_notation() {
     ] {
         let body = json!({ "url": url });
         let problem = project.client.post(&project.path("/webhooks"), &body, 422).await;
-        assert_eq!(problem["errors"][0]["field"], "/url", "{url}: {problem}");
+        assert_eq!(problem["errors"][0]["pointer"], "#/url", "{url}: {problem}");
         project.change_webhook(&webhook, body, 422).await;
     }
     let long = format!("https://example.com/{}", "a".repeat(2_048));
@@ -449,8 +450,13 @@ async fn malformed_webhook_is_refused_with_its_fields() {
         "url": 1, "description": "\u{0}", "event_types": [], "format": "xml", "state": "on", "secret": "mine",
     });
     let problem = project.client.post(&project.path("/webhooks"), &body, 422).await;
-    let fields: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|one| text(one, "field")).collect();
-    assert_eq!(fields, ["/url", "/description", "/event_types", "/format", "/state", "/secret"], "{problem}");
+    let fields: Vec<_> =
+        problem["errors"].as_array().unwrap().iter().map(|one| text(one, "pointer")).collect();
+    assert_eq!(
+        fields,
+        ["#/url", "#/description", "#/event_types", "#/format", "#/state", "#/secret"],
+        "{problem}"
+    );
     for types in [json!(["webhook.test"]), json!(["simulation.*"]), json!("simulation.failed"), json!([null])]
     {
         let body = json!({ "url": URL, "event_types": types });

@@ -254,8 +254,8 @@ mod tests {
         scopes        projects:read projects:write agents:read agents:write
                       objectives:read objectives:write simulations:read
                       simulations:write personas:read personas:write conversations:read
-                      conversations:write monitors:read monitors:write keys:read
-                      keys:write audit:read
+                      conversations:write monitors:read monitors:write webhooks:read
+                      webhooks:write keys:read keys:write audit:read
         projects      AbCdEfGhIjKl
         not before    2026-11-25 11:00 UTC
         ends          2026-11-26 12:00 UTC, because it was replaced
@@ -268,7 +268,8 @@ mod tests {
         never needed  projects:read projects:write agents:write objectives:read
                       objectives:write simulations:read simulations:write personas:read
                       personas:write conversations:read conversations:write
-                      monitors:read monitors:write keys:read keys:write audit:read
+                      monitors:read monitors:write webhooks:read webhooks:write
+                      keys:read keys:write audit:read
         replaces      CCECAwQFBgcI
         replaced by   BBECAwQFBgcI at 2026-11-25 12:00 UTC
         used since    3 times, last 2026-11-25 12:30 UTC

@@ -143,7 +143,7 @@ pub enum Work {
     },
     /// Add a delivery of an event for each webhook that subscribes to it.
     NotifyWebhooks {
-        /// What happened.
+        /// The cause of the event.
         event: EventSource,
     },
     /// Attempt a delivery of a webhook.

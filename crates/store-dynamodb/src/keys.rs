@@ -3,16 +3,17 @@
 //! Every key of a project's data begins with the project's id, so an id of another project matches
 //! nothing.
 
-use std::collections::BTreeSet;
+mod facets;
 
 use jiff::Timestamp;
 use onerun_auth::KeyId;
 use onerun_domain::{
-    AgentId, BatchId, ConversationId, EvaluationRunId, JobId, JobKind, Metadata, MonitorId, MonitorRunId,
-    Name, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, Target, WebhookDeliveryId,
-    WebhookId, sha256_hex,
+    AgentId, BatchId, ConversationId, EvaluationRunId, JobId, JobKind, MonitorId, MonitorRunId, ObjectiveId,
+    ObjectiveRef, PersonaId, ProjectId, SimulationId, Target, WebhookDeliveryId, WebhookId, sha256_hex,
 };
-use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
+use onerun_store::{IdempotencyId, IdempotencyScope, UsageKey};
+
+pub(crate) use facets::{facets, origin_facets, wanted};
 
 /// The number of shards of a simulation. Each has the counts, personas, and entries of conversations whose ids belong
 /// to it. More shards mean more room and fewer conflicts.
@@ -211,34 +212,6 @@ pub(crate) const MONITOR_RUN: &str = "run#";
 
 /// The prefix of the sort keys of webhooks' deliveries.
 pub(crate) const DELIVERY: &str = "delivery#";
-
-/// The hexadecimal digits of a facet's hash: 128 bits.
-const FACET: usize = 32;
-
-fn facet(parts: &[&str]) -> String {
-    let mut hash = sha256_hex(parts.iter().copied());
-    hash.truncate(FACET);
-    hash
-}
-
-/// The values of exact filters on a name and metadata. They are hashes, so all have the same
-/// length.
-pub(crate) fn facets(name: &Name, metadata: &Metadata) -> BTreeSet<String> {
-    let texts = metadata.texts().map(|(key, text)| facet(&["metadata", key, &text]));
-    texts.chain([facet(&["name", name.as_str()])]).collect()
-}
-
-/// The values of exact filters on what created a simulation.
-pub(crate) fn origin_facets(batch: Option<&BatchId>, monitor: Option<&MonitorId>) -> Vec<String> {
-    let batch = batch.map(|id| facet(&["batch", id.as_str()]));
-    batch.into_iter().chain(monitor.map(|id| facet(&["monitor", id.as_str()]))).collect()
-}
-
-/// The facets that match a filter.
-pub(crate) fn wanted(filter: &ExactFilter) -> Vec<String> {
-    let texts = filter.metadata.iter().map(|(key, text)| facet(&["metadata", key, text]));
-    texts.chain(filter.name.as_deref().map(|name| facet(&["name", name]))).collect()
-}
 
 pub(crate) const PROJECTS: &str = "projects";
 

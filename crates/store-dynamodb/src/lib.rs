@@ -96,7 +96,8 @@
 //! The conversations and personas of a simulation are listed from all its shards at once, and merged. A conversation's
 //! entry keeps its place and changes its status, so a list of one status reads the entries of all: 500 read units for
 //! 10,000 conversations. The queue, which workers poll, has entries of its own, which are deleted when
-//! a conversation starts. Evaluation runs, runs of monitors, deliveries of webhooks and buried jobs are few, and each list is in one partition.
+//! a conversation starts. Evaluation runs, runs of monitors, deliveries of webhooks and buried jobs are few, and each
+//! list is in one partition.
 //!
 //! # Access
 //!

@@ -19,7 +19,7 @@ use crate::fixtures::{TestConversation, TestProject};
 type Bound = (&'static str, u32, f64, u32);
 
 const BOUNDS: [Bound; 13] = [
-    ("create_simulation", 30, 4.0, 4),
+    ("create_simulation", 30, 4.0, 5),
     // DynamoDB Local counts nothing for a query that finds nothing. AWS counts at least one unit.
     ("list of no simulation", 0, 0.0, 2),
     ("list of a simulation", 0, 5.0, 5),

@@ -1,5 +1,5 @@
-//! Webhooks and their deliveries. All webhooks are one item of their project, and the deliveries of each have a partition
-//! of their own.
+//! Webhooks and their deliveries. All webhooks are one item of their project, and the deliveries of each have a
+//! partition of their own.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
