@@ -10,10 +10,10 @@ use crate::{Refusal, WebhookDeliveryId, WebhookId, later};
 pub const DELIVERY_RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// How many attempts a delivery keeps, the latest ones.
-const MAX_ATTEMPTS: usize = 20;
+pub(super) const MAX_ATTEMPTS: usize = 20;
 
 /// How long a delivery waits after its first failure, its second, and so on: 28 hours in all.
-const RETRY_DELAYS: [SignedDuration; 7] = [
+pub(super) const RETRY_DELAYS: [SignedDuration; 7] = [
     SignedDuration::from_secs(5),
     SignedDuration::from_mins(5),
     SignedDuration::from_mins(30),

@@ -1,4 +1,4 @@
-use super::*;
+use super::{delivery::MAX_ATTEMPTS, *};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_900_000_000 + second).unwrap()
