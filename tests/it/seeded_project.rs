@@ -44,7 +44,7 @@ pub(crate) fn in_possible_order() -> Vec<&'static Route> {
         "fail_conversation" => 1,
         "claim_conversations" => 3,
         "end_conversation" => 4,
-        "cancel_simulation" | "cancel_batch" => 5,
+        "cancel_simulation" | "cancel_batch" | "update_webhook" => 5,
         "delete_monitor" | "delete_webhook" => 6,
         "delete_simulation" => 7,
         _ => 2,
