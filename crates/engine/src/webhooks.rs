@@ -188,7 +188,7 @@ impl Engine {
         let wanted = |event_type| webhooks.iter().any(|webhook| webhook.wants(event_type));
         for event in self.events_of(project, source, wanted).await? {
             for webhook in &webhooks {
-                // Details: what happened before a webhook was created is no news to it.
+                // A webhook gets no events from before its creation.
                 if webhook.wants(event.event_type) && webhook.created_at <= event.at {
                     let delivery = self.delivery_of(project, webhook, &event).await?;
                     add(project, delivery, None).await?;

@@ -165,7 +165,7 @@ fn postponed(until: Timestamp) -> JobError {
     JobError::Postponed { until, reason: "the delivery waits for its next attempt".to_owned() }
 }
 
-/// Details: what an answer says about an attempt. Its headers and its body are not looked at.
+/// The attempt that an answer shows. Its headers and its body are not looked at.
 fn attempt(answer: Result<&Response<Bytes>, &TransportError>, at: Timestamp) -> DeliveryAttempt {
     let (status_code, error) = match answer {
         Ok(response) => {
