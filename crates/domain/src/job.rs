@@ -218,13 +218,18 @@ impl Work {
             | Self::FinishSimulation { simulation }
             | Self::StopConversations { simulation }
             | Self::PurgeSimulation { simulation }
-            | Self::SettleBatchItem { simulation, .. } => format!("{name}:{simulation}"),
+            | Self::SettleBatchItem { simulation, .. }
+            | Self::NotifyWebhooks { event: EventSource::Simulation { simulation } } => {
+                format!("{name}:{simulation}")
+            }
             Self::GeneratePersonas { simulation, first_seq: seq }
             | Self::ImportConversations { simulation, first_seq: seq }
             | Self::ReplacePersona { simulation, seq } => {
                 format!("{name}:{simulation}:{seq}")
             }
-            Self::StartMonitorRun { run, .. } | Self::FinishMonitorRun { run, .. } => format!("{name}:{run}"),
+            Self::StartMonitorRun { run, .. }
+            | Self::FinishMonitorRun { run, .. }
+            | Self::NotifyWebhooks { event: EventSource::MonitorRun { run, .. } } => format!("{name}:{run}"),
             Self::AdvanceBatch { batch } => format!("{name}:{batch}"),
             Self::QueueConversations { persona, .. } => format!("{name}:{persona}"),
             Self::JudgeConversation { conversation, attempt, .. } => {
@@ -234,10 +239,6 @@ impl Work {
                 after_position(name, simulation, after.as_deref())
             }
             Self::QueueEvaluations { run, after, .. } => after_position(name, run, after.as_deref()),
-            Self::NotifyWebhooks { event: EventSource::Simulation { simulation } } => {
-                format!("{name}:{simulation}")
-            }
-            Self::NotifyWebhooks { event: EventSource::MonitorRun { run, .. } } => format!("{name}:{run}"),
             Self::DeliverWebhook { delivery, .. } => format!("{name}:{delivery}"),
             Self::JudgeAgain { run, conversation, .. } => format!("{name}:{run}:{conversation}"),
         })
