@@ -1,6 +1,9 @@
 //! JSON documents with expressions.
 
-use std::sync::LazyLock;
+use std::{
+    io::{self, Write},
+    sync::LazyLock,
+};
 
 use minijinja::{Environment, UndefinedBehavior};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -18,8 +21,11 @@ const MAX_VALUES: usize = 1000;
 /// The maximum nesting of a template.
 const MAX_DEPTH: usize = 32;
 
-/// The work that one string may cause, in the template engine's unit.
+/// The work that one string may cause, in the template engine's unit: an instruction, or 64 bytes of intermediate data.
 const FUEL: u64 = 10_000;
+
+/// The maximum length of all texts and values that expressions put into one document, in bytes as JSON.
+const MAX_RENDERED: usize = 4 * 1024 * 1024;
 
 /// The variables of a template.
 #[derive(Serialize)]
@@ -74,30 +80,93 @@ impl Template {
     /// The document for one turn. Fails with the place and the cause.
     pub(crate) fn render(&self, variables: &Variables<'_>) -> Result<Value, String> {
         let context = minijinja::Value::from(minijinja::value::Serde(variables));
-        render(&self.0, &context, &mut String::new())
+        Rendering { context, place: String::new(), left: MAX_RENDERED }.render(&self.0)
     }
 }
 
-fn render(value: &Value, context: &minijinja::Value, place: &mut String) -> Result<Value, String> {
-    Ok(match value {
-        Value::String(text) => match Source::of(text) {
-            Source::Text => value.clone(),
-            source => source.evaluate(context).map_err(|problem| format!("{}: {problem}", show(place)))?,
-        },
-        Value::Array(elements) => {
-            let render_at =
-                |(index, element)| at(place, &format!("[{index}]"), |place| render(element, context, place));
-            Value::Array(elements.iter().enumerate().map(render_at).collect::<Result<_, _>>()?)
+/// A document that is being rendered.
+struct Rendering {
+    context: minijinja::Value,
+    /// The place in the document, for errors.
+    place: String,
+    /// How many bytes expressions may still add.
+    left: usize,
+}
+
+impl Rendering {
+    fn render(&mut self, value: &Value) -> Result<Value, String> {
+        Ok(match value {
+            Value::String(text) => match Source::of(text) {
+                Source::Text => value.clone(),
+                source => self
+                    .evaluate(&source)
+                    .map_err(|problem| format!("{}: {problem}", show(&self.place)))?,
+            },
+            Value::Array(elements) => {
+                let render_at = |(index, element)| self.render_at(&format!("[{index}]"), element);
+                Value::Array(elements.iter().enumerate().map(render_at).collect::<Result<_, _>>()?)
+            }
+            Value::Object(members) => {
+                let render_at = |(name, member): (&String, &Value)| {
+                    self.render_at(&format!(".{name}"), member).map(|value| (name.clone(), value))
+                };
+                Value::Object(members.iter().map(render_at).collect::<Result<_, _>>()?)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        })
+    }
+
+    /// Renders a value that is one step deeper.
+    fn render_at(&mut self, step: &str, value: &Value) -> Result<Value, String> {
+        let length = self.place.len();
+        self.place.push_str(step);
+        let rendered = self.render(value);
+        self.place.truncate(length);
+        rendered
+    }
+
+    fn evaluate(&mut self, source: &Source<'_>) -> Result<Value, String> {
+        let mut bounded = Bounded { bytes: Vec::new(), left: self.left };
+        let written = source.write(&self.context, &mut bounded);
+        self.left = bounded.left;
+        match written {
+            Ok(Form::Json) => serde_json::from_slice(&bounded.bytes).map_err(|error| error.to_string()),
+            Ok(Form::Text) => String::from_utf8(bounded.bytes).map(Value::String).map_err(|error| error.to_string()),
+            Err(_) if bounded.left == 0 => Err(format!(
+                "the document has more than {} MiB; refer to the conversation less often",
+                MAX_RENDERED / (1024 * 1024)
+            )),
+            Err(problem) => Err(problem),
         }
-        Value::Object(members) => {
-            let render_at = |(name, member): (&String, &Value)| {
-                at(place, &format!(".{name}"), |place| render(member, context, place))
-                    .map(|value| (name.clone(), value))
-            };
-            Value::Object(members.iter().map(render_at).collect::<Result<_, _>>()?)
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
-    })
+    }
+}
+
+/// Takes as many bytes as are left.
+struct Bounded {
+    bytes: Vec<u8>,
+    left: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(left) = self.left.checked_sub(bytes.len()) else {
+            self.left = 0;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        };
+        self.left = left;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The form in which a source writes its value.
+enum Form {
+    Json,
+    Text,
 }
 
 /// Calls a function with the place one step deeper.
@@ -137,7 +206,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn evaluate(&self, context: &minijinja::Value) -> Result<Value, String> {
+    fn write(&self, context: &minijinja::Value, output: &mut Bounded) -> Result<Form, String> {
         match self {
             Self::Text => Err("has no expression".to_owned()),
             Self::Expression(source) => {
@@ -148,10 +217,15 @@ impl<'a> Source<'a> {
                 if value.is_undefined() {
                     return Err("the expression has no value".to_owned());
                 }
-                serde_json::to_value(&value).map_err(|error| excerpt(&error.to_string()))
+                serde_json::to_writer(output, &value).map_err(|error| excerpt(&error.to_string()))?;
+                Ok(Form::Json)
             }
             Self::Mixed(source) => {
-                ENVIRONMENT.render_str(source, context).map(Value::String).map_err(|error| because(&error))
+                ENVIRONMENT
+                    .template_from_str(source)
+                    .and_then(|template| template.render_captured_to(context, output).map(drop))
+                    .map_err(|error| because(&error))?;
+                Ok(Form::Text)
             }
         }
     }

@@ -88,12 +88,36 @@ fn wrong_template_is_refused_with_its_place() {
 }
 
 #[test]
+fn document_is_bounded_however_often_it_repeats_the_conversation() {
+    let long = "a".repeat(MAX_RENDERED / 4);
+    let metadata = serde_json::Map::new();
+    let variables = Variables {
+        message: &long,
+        messages: &[],
+        agent_id: "a",
+        conversation_id: "c",
+        simulation_id: "s",
+        attempt: 1,
+        turn: 1,
+        metadata: &metadata,
+    };
+    for (text, count) in [("{{ message }}", 5), ("{{ [message] }}", 5), ("{{ [message] * 1000 }}", 1)] {
+        let repeated = Template::try_from(json!(vec![text; count])).unwrap();
+        let error = repeated.render(&variables).unwrap_err();
+        assert!(error.contains("the document has more than 4 MiB"), "{error}");
+    }
+    let once = Template::try_from(json!(["{{ message }}", 1])).unwrap();
+    assert_eq!(once.render(&variables).unwrap(), json!([long, 1]));
+}
+
+#[test]
 fn failing_expression_names_its_place() {
     for (template, expected) in [
         (json!({ "a": "{{ metadata.lane }}" }), "`.a`: "),
         (json!({ "a": "x {{ metadata.lane }}" }), "`.a`: undefined value"),
         (json!({ "a": "{{ message|replace('a', message) }}" }), "`.a`: unknown filter"),
         (json!({ "a": "{{ 'a' * 1000000000000 }}" }), "`.a`: engine ran out of fuel"),
+        (json!({ "a": "{{ ([messages] * 100000)|tojson }}" }), "`.a`: engine ran out of fuel"),
     ] {
         let error = rendered(template).unwrap_err();
         assert!(error.contains(expected), "{error}");
