@@ -90,6 +90,7 @@ async fn create_agent(app: &App, project: &dyn ProjectStore, call: Call) -> Resu
         description: new.description,
         metadata: new.metadata,
         last_polled_at: None,
+        endpoint: None,
         archived_at: None,
         created_at: now,
         updated_at: now,

@@ -4,6 +4,7 @@
 //! [`Router::answer`], which is the same on every host. The crate knows no AWS, Lambda or SQLite, and reads
 //! no environment.
 
+mod agent_endpoints;
 mod agents;
 mod app;
 mod audit;

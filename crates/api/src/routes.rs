@@ -1,19 +1,20 @@
 //! All operations, in the order of their resources. A function on AWS names its route here.
 
 use crate::{
-    Route, agents, audit, batches, claims, conversations, dashboard, evaluations, export, health, imports,
-    keys, labels, monitors, objectives, openapi, operation::Operation, personas, projects, reports, results,
-    simulations, usage, webhooks, whoami,
+    Route, agent_endpoints, agents, audit, batches, claims, conversations, dashboard, evaluations, export,
+    health, imports, keys, labels, monitors, objectives, openapi, operation::Operation, personas, projects,
+    reports, results, simulations, usage, webhooks, whoami,
 };
 
 pub use crate::{
-    agents::*, audit::*, batches::*, claims::*, conversations::*, dashboard::*, evaluations::*, export::*,
-    health::*, imports::*, keys::*, labels::*, monitors::*, objectives::*, openapi::*, personas::*,
-    projects::*, reports::*, results::*, simulations::*, usage::*, webhooks::*, whoami::*,
+    agent_endpoints::*, agents::*, audit::*, batches::*, claims::*, conversations::*, dashboard::*,
+    evaluations::*, export::*, health::*, imports::*, keys::*, labels::*, monitors::*, objectives::*,
+    openapi::*, personas::*, projects::*, reports::*, results::*, simulations::*, usage::*, webhooks::*,
+    whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 23] = [
+pub(crate) const OPERATIONS: [&[Operation]; 24] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,
@@ -22,6 +23,7 @@ pub(crate) const OPERATIONS: [&[Operation]; 23] = [
     audit::OPERATIONS,
     projects::OPERATIONS,
     agents::OPERATIONS,
+    agent_endpoints::OPERATIONS,
     objectives::OPERATIONS,
     simulations::OPERATIONS,
     batches::OPERATIONS,

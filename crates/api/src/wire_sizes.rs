@@ -8,16 +8,16 @@ use onerun_auth::{
     Replacement, ScopeSet, parse_block,
 };
 use onerun_domain::{
-    AgeGroup, Agent, AlertRates, ApprovalStatus, Batch, BatchCounts, BatchRef, BatchStatus, Conversation,
-    ConversationStatus, Criteria, DeliveryAttempt, DeliveryError, DeliveryState, Description, EndReason,
-    EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, EventType, ExplicitPersonas,
+    AgeGroup, Agent, AgentEndpoint, AlertRates, ApprovalStatus, Batch, BatchCounts, BatchRef, BatchStatus,
+    Conversation, ConversationStatus, Criteria, DeliveryAttempt, DeliveryError, DeliveryState, Description,
+    EndReason, EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, EventType, ExplicitPersonas,
     FaultSeverity, FaultSource, GateBasis, Item, LeftOutMessages, MAX_PERSONA_FAULTS, MaxTurns, MessageText,
     Metadata, ModelName, ModelUsage, Monitor, MonitorGate, MonitorRun, MonitorRunId, MonitorRunRef,
     MonitorState, Name, NanoDollars, NewPersonas, NewSimulation, Objective, ObjectiveRef, Outcome, Persona,
     PersonaAttributes, PersonaDraft, PersonaFault, PersonaFaultKind, PersonaSource, Project, Quote,
-    RequestedModels, Role, RunOutcomes, RunResults, RunVerdict, Scenario, Schedule, Score, Seed, Simulation,
-    SimulationModels, SimulationOptions, SimulationStatus, Target, TokenUsage, Webhook, WebhookDelivery,
-    WebhookDescription, WebhookFormat, WebhookState, Zone,
+    RequestedModels, Role, RunOutcomes, RunResults, RunVerdict, Scenario, Schedule, Score, SealedCredential,
+    Seed, Simulation, SimulationModels, SimulationOptions, SimulationStatus, Target, TokenUsage, Webhook,
+    WebhookDelivery, WebhookDescription, WebhookFormat, WebhookState, Zone,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -99,9 +99,21 @@ fn agent(text: &str, long: &str, metadata: &Metadata) -> Agent {
         description: Some(Description::parse(long).unwrap()),
         metadata: metadata.clone(),
         last_polled_at: Some(EARLY),
+        endpoint: Some(Box::new(endpoint(text, metadata))),
         archived_at: Some(EARLY),
         created_at: EARLY,
         updated_at: LATE,
+    }
+}
+
+fn endpoint(text: &str, metadata: &Metadata) -> AgentEndpoint {
+    AgentEndpoint {
+        target: metadata.as_map().clone(),
+        credential: Some(SealedCredential { header: text.to_owned(), sealed: text.to_owned() }),
+        max_in_flight: u32::MAX,
+        max_calls_per_minute: Some(u32::MAX),
+        held: Vec::new(),
+        next_call_at: Some(LATE),
     }
 }
 

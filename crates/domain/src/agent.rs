@@ -1,8 +1,9 @@
-//! Agents: the programs under test. The agent itself runs elsewhere, in a worker.
+//! Agents: the programs under test. The agent itself runs elsewhere: workers hold its conversations, or OneRun calls its
+//! endpoint.
 
 use jiff::Timestamp;
 
-use crate::{AgentId, Description, Metadata, Name, ProjectId, Refusal};
+use crate::{AgentEndpoint, AgentId, Description, Metadata, Name, ProjectId, Refusal};
 
 /// An agent under test.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Agent {
     /// When a worker last polled for this agent's conversations. Only the store sets it, at most
     /// once a minute per process.
     pub last_polled_at: Option<Timestamp>,
+    /// How OneRun calls it; `None` if only workers hold its conversations.
+    pub endpoint: Option<Box<AgentEndpoint>>,
     /// When it was archived; `None` if it is in use. An archived agent starts no simulation.
     pub archived_at: Option<Timestamp>,
     /// When it was created.

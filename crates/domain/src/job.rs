@@ -5,11 +5,12 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BatchId, BatchRef, ConversationId, EvaluationRunId, EventSource, MonitorId, MonitorRunId, PersonaId,
-    ProjectId, SimulationId, WebhookDeliveryId, WebhookId, sha256_hex,
+    AgentAnswer, AgentId, BatchId, BatchRef, ConversationId, EvaluationRunId, EventSource, MonitorId,
+    MonitorRunId, PersonaId, ProjectId, SimulationId, WebhookDeliveryId, WebhookId, sha256_hex,
 };
 
 /// Identifies a job by its work, so the same work is stored only once.
@@ -153,6 +154,39 @@ pub enum Work {
         /// The delivery.
         delivery: WebhookDeliveryId,
     },
+    /// Hold the queued conversations of a simulation's agent, until the simulation is over.
+    ServeAgent {
+        /// The simulation.
+        simulation: SimulationId,
+    },
+    /// Ask an agent for its reply.
+    CallAgent {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// The attempt.
+        attempt: u32,
+        /// The number of messages before the reply.
+        position: u32,
+        /// When the agent may be called.
+        not_before: Timestamp,
+    },
+    /// Continue a conversation with what the agent answered.
+    AnswerAgent {
+        /// The agent.
+        agent: AgentId,
+        /// The simulation.
+        simulation: SimulationId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// The attempt.
+        attempt: u32,
+        /// The number of messages before the answer.
+        position: u32,
+        /// The answer.
+        answer: AgentAnswer,
+    },
     /// Judge one conversation of an evaluation run.
     JudgeAgain {
         /// The simulation.
@@ -183,6 +217,9 @@ impl Work {
             | Self::StartMonitorRun { simulation, .. }
             | Self::FinishMonitorRun { simulation, .. }
             | Self::SettleBatchItem { simulation, .. }
+            | Self::ServeAgent { simulation }
+            | Self::CallAgent { simulation, .. }
+            | Self::AnswerAgent { simulation, .. }
             | Self::JudgeAgain { simulation, .. } => Some(simulation),
         }
     }
@@ -207,6 +244,9 @@ impl Work {
             Self::SettleBatchItem { .. } => "settle_batch_item",
             Self::NotifyWebhooks { .. } => "notify_webhooks",
             Self::DeliverWebhook { .. } => "deliver_webhook",
+            Self::ServeAgent { .. } => "serve_agent",
+            Self::CallAgent { .. } => "call_agent",
+            Self::AnswerAgent { .. } => "answer_agent",
             Self::JudgeAgain { .. } => "judge_again",
         }
     }
@@ -218,6 +258,7 @@ impl Work {
             | Self::FinishSimulation { simulation }
             | Self::StopConversations { simulation }
             | Self::PurgeSimulation { simulation }
+            | Self::ServeAgent { simulation }
             | Self::SettleBatchItem { simulation, .. }
             | Self::NotifyWebhooks { event: EventSource::Simulation { simulation } } => {
                 format!("{name}:{simulation}")
@@ -240,6 +281,10 @@ impl Work {
             }
             Self::QueueEvaluations { run, after, .. } => after_position(name, run, after.as_deref()),
             Self::DeliverWebhook { delivery, .. } => format!("{name}:{delivery}"),
+            Self::CallAgent { conversation, attempt, position, .. }
+            | Self::AnswerAgent { conversation, attempt, position, .. } => {
+                format!("{name}:{conversation}:{attempt}:{position}")
+            }
             Self::JudgeAgain { run, conversation, .. } => format!("{name}:{run}:{conversation}"),
         })
     }
@@ -272,7 +317,7 @@ impl JobKind {
     pub fn of(id: &JobId) -> Self {
         match id.0.split(':').next() {
             Some("judge_conversation" | "judge_again") => Self::Judging,
-            Some("deliver_webhook") => Self::Outbound,
+            Some("deliver_webhook" | "call_agent") => Self::Outbound,
             _ => Self::Other,
         }
     }

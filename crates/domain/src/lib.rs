@@ -6,6 +6,7 @@
 //! parsing, and a state changes only by a method that may refuse.
 
 mod agent;
+mod agent_endpoint;
 mod agreement;
 mod alert;
 mod batch;
@@ -43,6 +44,10 @@ mod usage;
 mod webhook;
 
 pub use agent::{Agent, AgentPatch};
+pub use agent_endpoint::{
+    AgentAnswer, AgentEndpoint, HeldConversation, MAX_CALLS_PER_MINUTE, MAX_IN_FLIGHT, MAX_REPLY_SECONDS,
+    SealedCredential,
+};
 pub use agreement::Agreement;
 pub use alert::{Alert, AlertChange, AlertEvent, AlertRates, AlertRatesError, AlertState};
 pub use batch::{

@@ -12,6 +12,7 @@ use onerun_store::{
 
 use crate::{
     Engine, JobError,
+    endpoints::{AgentTurn, serve},
     error::ignore_refusal,
     personas::running_simulation,
     simulations::{ended, with_stop_job},
@@ -67,6 +68,15 @@ impl Engine {
             Work::DeliverWebhook { webhook, delivery } => {
                 self.deliver_webhook(project, webhook, delivery).await
             }
+            Work::ServeAgent { simulation } => self.serve_agent(project, simulation).await,
+            Work::CallAgent { simulation, conversation, attempt, position, not_before } => {
+                let turn = AgentTurn { simulation, conversation, attempt: *attempt, position: *position };
+                self.call_agent(project, turn, *not_before).await
+            }
+            Work::AnswerAgent { agent, simulation, conversation, attempt, position, answer } => {
+                let turn = AgentTurn { simulation, conversation, attempt: *attempt, position: *position };
+                self.answer_agent(project, agent, turn, answer).await
+            }
             Work::JudgeAgain { simulation, run, conversation } => {
                 self.judge_again(project, simulation, run, conversation).await
             }
@@ -101,6 +111,10 @@ impl Engine {
             }
             // Nothing waits for it. The log reports the buried job.
             Work::NotifyWebhooks { .. } => return Ok(()),
+            // The lease of the conversation expires, and it is queued again.
+            Work::CallAgent { .. } | Work::AnswerAgent { .. } => return Ok(()),
+            // It runs once more after it is buried, because nothing else takes queued conversations.
+            Work::ServeAgent { .. } => return self.store().enqueue(vec![job.clone()]).await,
             Work::StartSimulation { .. } => "it could not be started",
             Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => {
                 "its personas could not be created"
@@ -142,6 +156,8 @@ impl Engine {
         simulation: &SimulationId,
     ) -> Result<(), JobError> {
         let now = self.now();
+        let Some(detail) = project.simulation(simulation).await? else { return Ok(()) };
+        let is_served = detail.agent.endpoint.is_some();
         let decide = Box::new(move |view: onerun_store::SimulationView| {
             let simulation = view.simulation.start(now)?;
             let id = simulation.id.clone();
@@ -150,7 +166,10 @@ impl Engine {
             } else {
                 Work::GeneratePersonas { simulation: id, first_seq: 1 }
             };
-            let jobs = vec![Job::new(simulation.project_id.clone(), work)];
+            let mut jobs = vec![Job::new(simulation.project_id.clone(), work)];
+            if is_served && !simulation.is_imported() {
+                jobs.push(serve(&simulation.project_id, &simulation.id));
+            }
             Ok(SimulationChange::to(simulation, jobs))
         });
         ignore_refusal(project.change_simulation(simulation, decide).await)?;
@@ -180,6 +199,9 @@ impl Engine {
                 Err(ChangeError::Refused(_)) => return Ok(()),
                 Err(ChangeError::Store(error)) => return Err(error.into()),
             }
+        }
+        if detail.agent.endpoint.is_some() {
+            self.hold_queued(project, &detail.agent.id, &[]).await?;
         }
         Ok(())
     }

@@ -1,14 +1,21 @@
-//! The deployment's master key, from which the secrets of webhooks are derived.
+//! The deployment's master key: the secrets of webhooks are derived from it, and the credentials of agents are encrypted
+//! with it.
 //!
-//! So the database has none of them. A deployment that loses its master key, or replaces it, needs new ones.
+//! So the database alone has none of them. A deployment that loses its master key, or replaces it, needs new ones.
 
 use std::fmt;
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use onerun_domain::Random;
-use ring::hkdf::{HKDF_SHA256, Prk, Salt};
+use ring::{
+    aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf::{HKDF_SHA256, Prk, Salt},
+};
 use zeroize::Zeroizing;
+
+/// The version of the form of encrypted text.
+const VERSION: &str = "1.";
 
 /// The fewest characters of a master key. Base64 of 32 bytes has 44.
 const MIN_CHARS: usize = 43;
@@ -19,12 +26,15 @@ const MAX_CHARS: usize = 1_024;
 pub enum KeyPurpose {
     /// The secret with which a webhook's requests are signed.
     WebhookSecret,
+    /// The encryption of an agent's credential.
+    AgentCredential,
 }
 
 impl KeyPurpose {
     fn name(self) -> &'static str {
         match self {
             Self::WebhookSecret => "webhook secret",
+            Self::AgentCredential => "agent credential",
         }
     }
 }
@@ -40,6 +50,11 @@ pub enum MasterKeyError {
     /// The process has no master key.
     #[error("there is no master key: {0}")]
     Missing(String),
+    /// The encrypted text was changed, belongs elsewhere, or was encrypted with another master key.
+    #[error(
+        "a credential cannot be decrypted with the master key; if the key was replaced, set the credential again"
+    )]
+    Undecipherable,
 }
 
 /// A master key. Its `Debug` shows nothing of it.
@@ -85,6 +100,47 @@ impl MasterKey {
             .expect("32 bytes are the length of a hash");
         derived
     }
+
+    /// Encrypts a text with ChaCha20-Poly1305. Only a call of [`open`](Self::open) with the same purpose and context
+    /// decrypts it.
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "a text is far shorter than the cipher's limit"
+    )]
+    pub fn seal(&self, purpose: KeyPurpose, context: &[&str], text: &str, random: &dyn Random) -> String {
+        let mut nonce = [0; NONCE_LEN];
+        random.fill(&mut nonce);
+        let mut bytes = text.as_bytes().to_vec();
+        let key = self.cipher(purpose, context);
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut bytes)
+            .expect("a text is far shorter than the limit of the cipher");
+        format!("{VERSION}{}", STANDARD.encode([&nonce[..], &bytes].concat()))
+    }
+
+    /// Decrypts a text that [`seal`](Self::seal) encrypted.
+    pub fn open(
+        &self,
+        purpose: KeyPurpose,
+        context: &[&str],
+        sealed: &str,
+    ) -> Result<Zeroizing<String>, MasterKeyError> {
+        let decrypt = || {
+            let mut bytes = Zeroizing::new(STANDARD.decode(sealed.strip_prefix(VERSION)?).ok()?);
+            let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_LEN)?;
+            let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+            let text = self.cipher(purpose, context).open_in_place(nonce, Aad::empty(), sealed).ok()?;
+            Some(Zeroizing::new(String::from_utf8(text.to_vec()).ok()?))
+        };
+        decrypt().ok_or(MasterKeyError::Undecipherable)
+    }
+
+    #[expect(clippy::expect_used, reason = "the length is that of the cipher's key")]
+    fn cipher(&self, purpose: KeyPurpose, context: &[&str]) -> LessSafeKey {
+        let key = self.derive(purpose, context);
+        let key = UnboundKey::new(&CHACHA20_POLY1305, key.as_ref()).expect("the cipher's key has 32 bytes");
+        LessSafeKey::new(key)
+    }
 }
 
 /// The source of the master key: a file on one machine, Secrets Manager on AWS.
@@ -114,6 +170,7 @@ mod tests {
     }
 
     const PURPOSE: KeyPurpose = KeyPurpose::WebhookSecret;
+    const SEALED: KeyPurpose = KeyPurpose::AgentCredential;
 
     fn key(byte: u8) -> MasterKey {
         MasterKey::parse(&MasterKey::generate(&Fixed(byte))).unwrap()
@@ -136,11 +193,36 @@ mod tests {
             key(1).derive(PURPOSE, &["ab"]),
             key(1).derive(PURPOSE, &["", "ab"]),
             key(1).derive(PURPOSE, &["a1:b"]),
+            key(1).derive(SEALED, &["a", "b"]),
             key(2).derive(PURPOSE, &["a", "b"]),
         ];
         for (index, one) in keys.iter().enumerate() {
             assert!(keys[index + 1..].iter().all(|other| other != one), "{index}");
         }
         assert_eq!(key(1).derive(PURPOSE, &["a", "b"]), keys[0]);
+    }
+
+    #[test]
+    fn encrypted_text_opens_only_where_it_belongs() {
+        let sealed = key(1).seal(SEALED, &["project", "agent"], "sk-secret ✓", &Fixed(7));
+        assert!(!sealed.contains("secret"));
+        let open = |key: &MasterKey, purpose, context: &[&str], sealed: &str| {
+            key.open(purpose, context, sealed).map(|text| text.to_string())
+        };
+        assert_eq!(open(&key(1), SEALED, &["project", "agent"], &sealed).as_deref(), Ok("sk-secret ✓"));
+        let refused = Err(MasterKeyError::Undecipherable);
+        assert_eq!(open(&key(1), SEALED, &["project", "other"], &sealed), refused);
+        assert_eq!(open(&key(1), KeyPurpose::WebhookSecret, &["project", "agent"], &sealed), refused);
+        assert_eq!(open(&key(2), SEALED, &["project", "agent"], &sealed), refused);
+        let mut changed = STANDARD.decode(&sealed[VERSION.len()..]).unwrap();
+        for index in 0..changed.len() {
+            changed[index] ^= 1;
+            let text = format!("{VERSION}{}", STANDARD.encode(&changed));
+            assert_eq!(open(&key(1), SEALED, &["project", "agent"], &text), refused, "{index}");
+            changed[index] ^= 1;
+        }
+        for broken in ["", VERSION, "1.AAAA", "2.AAAA", "1.*"] {
+            assert_eq!(open(&key(1), SEALED, &["project", "agent"], broken), refused, "{broken}");
+        }
     }
 }

@@ -177,6 +177,7 @@ pub(crate) fn agent() -> Agent {
         description: Some(Description::parse("Changes bookings").unwrap()),
         metadata: Metadata::default(),
         last_polled_at: None,
+        endpoint: None,
         archived_at: None,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,

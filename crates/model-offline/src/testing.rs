@@ -40,6 +40,7 @@ pub(crate) fn agent() -> Agent {
         description: Some(Description::parse(demo::AGENT_DESCRIPTION).unwrap()),
         metadata: Metadata::default(),
         last_polled_at: None,
+        endpoint: None,
         archived_at: None,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,

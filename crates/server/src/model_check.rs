@@ -128,6 +128,7 @@ impl Sample {
             )?),
             metadata: Metadata::default(),
             last_polled_at: None,
+            endpoint: None,
             archived_at: None,
             created_at: now,
             updated_at: now,

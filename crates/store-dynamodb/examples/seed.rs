@@ -218,6 +218,7 @@ impl SeedProject {
             description: None,
             metadata: Metadata::default(),
             last_polled_at: None,
+            endpoint: None,
             archived_at: None,
             created_at: now,
             updated_at: now,

@@ -36,6 +36,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0020_job_kinds.sql"),
     include_str!("migrations/0021_webhooks.sql"),
     include_str!("migrations/0022_archived.sql"),
+    include_str!("migrations/0023_agent_endpoints.sql"),
 ];
 
 /// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.

@@ -40,13 +40,15 @@ pub(crate) fn project(columns: &mut Columns<'_>) -> Read<Project> {
 
 macro_rules! agent_columns {
     () => {
-        agent_columns!("agents.description")
+        agent_columns!("agents.description", "agents.endpoint")
     };
-    ($description:literal) => {
+    ($description:literal, $endpoint:literal) => {
         concat!(
             "agents.id, agents.project_id, agents.name, ",
             $description,
-            ", agents.metadata, agents.last_polled_at, agents.archived_at, agents.created_at, agents.updated_at"
+            ", agents.metadata, agents.last_polled_at, ",
+            $endpoint,
+            ", agents.archived_at, agents.created_at, agents.updated_at"
         )
     };
 }
@@ -60,6 +62,7 @@ pub(crate) fn agent(columns: &mut Columns<'_>) -> Read<Agent> {
         description: columns.optional(Description::parse)?,
         metadata: metadata(columns)?,
         last_polled_at: columns.optional_time()?,
+        endpoint: columns.optional(from_json)?.map(Box::new),
         archived_at: columns.optional_time()?,
         created_at: columns.time()?,
         updated_at: columns.time()?,

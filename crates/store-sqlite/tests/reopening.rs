@@ -54,6 +54,7 @@ impl Scene {
             description: None,
             metadata: Metadata::default(),
             last_polled_at: None,
+            endpoint: None,
             archived_at: None,
             created_at: now,
             updated_at: now,

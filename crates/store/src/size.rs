@@ -72,7 +72,11 @@ fn texts(texts: &BTreeMap<String, String>) -> usize {
 fn agent(agent: &Agent) -> usize {
     let description = agent.description.as_ref().map(onerun_domain::Description::as_str);
     // The description is shown twice: once under the name that the published SDK reads.
-    FIXED + name(&agent.name) + metadata(&agent.metadata) + 2 * optional_text(description)
+    let endpoint = agent.endpoint.as_ref().map_or(0, |endpoint| {
+        let header = endpoint.credential.as_ref().map_or(0, |credential| text(&credential.header));
+        FIXED + object(&endpoint.target) + header
+    });
+    FIXED + name(&agent.name) + metadata(&agent.metadata) + 2 * optional_text(description) + endpoint
 }
 
 fn conversation(conversation: &Conversation) -> usize {

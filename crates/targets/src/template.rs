@@ -98,9 +98,9 @@ impl Rendering {
         Ok(match value {
             Value::String(text) => match Source::of(text) {
                 Source::Text => value.clone(),
-                source => self
-                    .evaluate(&source)
-                    .map_err(|problem| format!("{}: {problem}", show(&self.place)))?,
+                source => {
+                    self.evaluate(&source).map_err(|problem| format!("{}: {problem}", show(&self.place)))?
+                }
             },
             Value::Array(elements) => {
                 let render_at = |(index, element)| self.render_at(&format!("[{index}]"), element);
@@ -131,7 +131,9 @@ impl Rendering {
         self.left = bounded.left;
         match written {
             Ok(Form::Json) => serde_json::from_slice(&bounded.bytes).map_err(|error| error.to_string()),
-            Ok(Form::Text) => String::from_utf8(bounded.bytes).map(Value::String).map_err(|error| error.to_string()),
+            Ok(Form::Text) => {
+                String::from_utf8(bounded.bytes).map(Value::String).map_err(|error| error.to_string())
+            }
             Err(_) if bounded.left == 0 => Err(format!(
                 "the document has more than {} MiB; refer to the conversation less often",
                 MAX_RENDERED / (1024 * 1024)

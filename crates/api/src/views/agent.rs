@@ -1,6 +1,6 @@
 //! Agents in responses.
 
-use onerun_domain::Agent;
+use onerun_domain::{Agent, AgentEndpoint};
 use onerun_store::AgentSummary;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub(crate) struct ShortAgentOut {
     name: String,
     /// Your own data.
     metadata: Map<String, Value>,
-    /// When a worker last polled for this agent's work, up to a minute late; null if never.
+    /// When a worker, or OneRun itself, last polled for this agent's work, up to a minute late; null if never.
     last_polled_at: Option<Time>,
     /// When it was archived; null if it is in use.
     archived_at: Option<Time>,
@@ -71,11 +71,50 @@ pub(crate) struct AgentSummaryOut {
     agent: AgentOut,
     /// The number of the agent's simulations.
     total_simulations: u64,
+    /// How OneRun calls the agent; null if only workers hold its conversations.
+    endpoint: Option<EndpointOut>,
 }
 
 impl From<AgentSummary> for AgentSummaryOut {
-    fn from(summary: AgentSummary) -> Self {
-        Self { agent: summary.agent.into(), total_simulations: summary.total_simulations }
+    fn from(AgentSummary { mut agent, total_simulations }: AgentSummary) -> Self {
+        let endpoint = agent.endpoint.take().map(|endpoint| EndpointOut::from(*endpoint));
+        Self { agent: agent.into(), total_simulations, endpoint }
+    }
+}
+
+/// How OneRun calls an agent.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AgentEndpoint")]
+struct EndpointOut {
+    /// The target, as it was set.
+    target: Map<String, Value>,
+    /// The header of the credential; null if there is none. The value is never shown.
+    credential: Option<CredentialOut>,
+    /// How many conversations are held at once.
+    max_in_flight: u32,
+    /// How many replies are asked for in a minute; null for no limit.
+    max_calls_per_minute: Option<u32>,
+    /// How many conversations are held at the moment.
+    in_flight: usize,
+}
+
+/// A credential without its value.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AgentCredential")]
+struct CredentialOut {
+    /// The header in which it is sent.
+    header: String,
+}
+
+impl From<AgentEndpoint> for EndpointOut {
+    fn from(endpoint: AgentEndpoint) -> Self {
+        Self {
+            target: endpoint.target,
+            credential: endpoint.credential.map(|credential| CredentialOut { header: credential.header }),
+            max_in_flight: endpoint.max_in_flight,
+            max_calls_per_minute: endpoint.max_calls_per_minute,
+            in_flight: endpoint.held.len(),
+        }
     }
 }
 
@@ -100,6 +139,13 @@ impl Example for AgentSummaryOut {
     fn example() -> Value {
         let mut agent = AgentOut::example();
         agent["total_simulations"] = json!(1);
+        agent["endpoint"] = json!({
+            "target": { "openai": { "url": "https://agent.example.com/v1", "model": "support" } },
+            "credential": { "header": "Authorization" },
+            "max_in_flight": 5,
+            "max_calls_per_minute": null,
+            "in_flight": 0,
+        });
         agent
     }
 }

@@ -236,7 +236,7 @@ async fn summaries(
     let agents = table.database.get_all("agent", agents).await?;
     let summary = |(position, stored): (Position, StoredSimulation)| {
         let agent = find("agent", &agents, &agent(&stored)).ok_or_else(no_agent)?;
-        let agent = Agent { description: None, ..record::agent(&agent)? };
+        let agent = Agent { description: None, endpoint: None, ..record::agent(&agent)? };
         Ok((position, SimulationSummary { simulation: stored.simulation, agent }))
     };
     stored.into_iter().map(summary).collect()

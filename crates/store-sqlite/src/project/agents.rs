@@ -32,8 +32,9 @@ pub(super) fn insert(tables: &ProjectTables<'_>, agent: &Agent) -> Result<(), St
         tables.connection,
         "agent",
         "INSERT INTO agents
-             (id, project_id, name, name_folded, description, metadata, created_at, updated_at, archived_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             (id, project_id, name, name_folded, description, metadata, created_at, updated_at, archived_at,
+              endpoint)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             agent.id.as_str(),
             tables.project.as_str(),
@@ -44,6 +45,7 @@ pub(super) fn insert(tables: &ProjectTables<'_>, agent: &Agent) -> Result<(), St
             micros(agent.created_at),
             micros(agent.updated_at),
             agent.archived_at.map(micros),
+            endpoint_json(agent)?,
         ],
     )?;
     Ok(())
@@ -83,7 +85,7 @@ pub(super) fn change(
             tables.connection,
             "agent",
             "UPDATE agents SET name = ?2, name_folded = ?3, description = ?4, metadata = ?5, updated_at = ?6,
-                 archived_at = ?7
+                 archived_at = ?7, endpoint = ?8
              WHERE id = ?1",
             params![
                 id.as_str(),
@@ -93,10 +95,15 @@ pub(super) fn change(
                 metadata_json(&agent.metadata)?,
                 micros(agent.updated_at),
                 agent.archived_at.map(micros),
+                endpoint_json(&agent)?,
             ],
         )?;
     }
     Ok(Some(AgentSummary { agent, ..before }))
+}
+
+fn endpoint_json(agent: &Agent) -> Result<Option<String>, StoreError> {
+    agent.endpoint.as_ref().map(|endpoint| rows::json("agent", endpoint)).transpose()
 }
 
 /// Stores when a worker asked for an agent's work.

@@ -164,7 +164,7 @@ pub(super) fn list(
             "SELECT ",
             simulation_columns!(),
             ", ",
-            agent_columns!("NULL"),
+            agent_columns!("NULL", "NULL"),
             " FROM simulations JOIN agents ON agents.id = simulations.agent_id
               WHERE simulations.inserted = ?1"
         );

@@ -165,6 +165,7 @@ impl TestProject {
             description: None,
             metadata: Metadata::default(),
             last_polled_at: None,
+            endpoint: None,
             archived_at: None,
             created_at: now,
             updated_at: now,
