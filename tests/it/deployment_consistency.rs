@@ -214,7 +214,8 @@ fn only_functions_with_models_have_their_keys_and_bedrock() {
 
 #[test]
 fn only_functions_with_a_reason_read_the_master_key() {
-    const WITH_MASTER_KEY: [&str; 3] = ["create_webhook", "rotate_webhook_secret", "run_outbound_jobs"];
+    const WITH_MASTER_KEY: [&str; 4] =
+        ["create_webhook", "put_agent_endpoint", "rotate_webhook_secret", "run_outbound_jobs"];
     let (rights, template) = (aws::Template::rights(), Template::read());
     for operation in operations() {
         let needs_it = WITH_MASTER_KEY.contains(&operation);

@@ -20,6 +20,7 @@ mod deletion;
 mod demo;
 mod deployment_consistency;
 mod docs;
+mod endpoints;
 mod evaluations;
 mod explicit_personas;
 mod export;

@@ -220,7 +220,7 @@ async fn third_reported_failure_fails_with_its_reason() {
     assert_eq!(seen["ended_attempts"][2]["failure_reason"], "HTTP 500, call 3");
     app.run_jobs().await;
     let failures = project.results(&conversation.simulation).await["failures"].clone();
-    let reason = "1 of 1 conversations could not be held in any attempt; a worker reported: \
+    let reason = "1 of 1 conversations could not be held in any attempt; the last failure: \
                   HTTP 500, call 3";
     assert_eq!(failures["agent_failed"], 1);
     assert_eq!((&failures["lease_expired"], &failures["last_failure_reason"]), (&json!(0), &json!(reason)));

@@ -297,7 +297,7 @@ impl Simulation {
     pub fn with_reported_failure(self, example: Option<&str>) -> Self {
         let last_failure_reason = match (self.status, self.last_failure_reason, example) {
             (SimulationStatus::Failed, Some(reason), Some(example)) => {
-                Some(format!("{reason}; a worker reported: {example}"))
+                Some(format!("{reason}; the last failure: {example}"))
             }
             (_, reason, _) => reason,
         };

@@ -41,6 +41,8 @@ pub enum JobOutcome {
     },
     /// The work waits for something, and the job is due again later.
     Postponed {
+        /// When it is due.
+        until: Timestamp,
         /// The reason of the wait.
         reason: String,
     },
@@ -120,7 +122,7 @@ impl Engine {
         };
         if let Some(until) = postponed {
             store.postpone_job(&job.id, *until).await?;
-            return Ok(JobOutcome::Postponed { reason: reason.clone() });
+            return Ok(JobOutcome::Postponed { until: *until, reason: reason.clone() });
         }
         if deliveries < self.settings.max_deliveries {
             let wanted = retry_after.and_then(|wait| SignedDuration::try_from(wait).ok());

@@ -39,6 +39,9 @@ const RESERVE: Duration = Duration::from_secs(10);
 /// for the next tick.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
+/// The longest wait for a postponed job in the same invocation. A job that is due later waits for a tick.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
 /// The longest accepted job id, well above the length of real ones.
 const MAX_ID: usize = 200;
 
@@ -127,6 +130,7 @@ impl Jobs {
             return Ok(self.report(&id).await?);
         }
         let mut pauses = PAUSES.into_iter();
+        let mut has_waited = false;
         while let Some(left) = self.time_left(end) {
             let now = self.engine.now();
             // `None`: the job is completed, claimed by another runner, or not due yet.
@@ -134,7 +138,17 @@ impl Jobs {
             let Some(claimed) = claimed else { break };
             match self.engine.run_job(claimed, left).await {
                 JobOutcome::Retried { .. } => {}
-                JobOutcome::Completed | JobOutcome::Postponed { .. } | JobOutcome::Buried { .. } => break,
+                JobOutcome::Postponed { until, .. } => {
+                    let wait =
+                        Duration::try_from(until.duration_since(self.engine.now())).unwrap_or_default();
+                    if has_waited || wait > LONGEST_WAIT.min(left) {
+                        break;
+                    }
+                    has_waited = true;
+                    sleep(wait).await;
+                    continue;
+                }
+                JobOutcome::Completed | JobOutcome::Buried { .. } => break,
                 JobOutcome::Unrecorded(error) => return Err(error.into()),
             }
             let Some(pause) = pauses.next() else { break };

@@ -1,4 +1,4 @@
-//! The targets of webhooks, which a test controls.
+//! The targets of webhooks and the endpoints of agents, which a test controls.
 
 use std::{
     collections::VecDeque,
@@ -43,6 +43,8 @@ impl Received {
 #[derive(Debug, Default)]
 pub struct TestTarget {
     answers: Mutex<VecDeque<Result<Response<Bytes>, TransportError>>>,
+    /// The document of all further answers.
+    document: Mutex<Option<Value>>,
     received: Mutex<Vec<Received>>,
 }
 
@@ -58,6 +60,11 @@ impl TestTarget {
             let response = Response::builder().status(status).header("x-target", "words of the target");
             Ok(response.body(Bytes::from_static(b"words of the target")).expect("a response"))
         }));
+    }
+
+    /// Answers all requests for which no other answer is set with status 200 and this document.
+    pub fn answer_with_document(&self, document: Value) {
+        *lock(&self.document) = Some(document);
     }
 
     /// The requests since the last call.
@@ -76,9 +83,14 @@ impl Transport for TestTarget {
         let (head, body) = request.into_parts();
         let body = String::from_utf8(body.to_vec()).expect("a body in UTF-8");
         lock(&self.received).push(Received { url: head.uri.to_string(), headers: head.headers, body });
-        lock(&self.answers)
-            .pop_front()
-            .unwrap_or_else(|| Ok(Response::builder().status(204).body(Bytes::new()).expect("a response")))
+        if let Some(answer) = lock(&self.answers).pop_front() {
+            return answer;
+        }
+        let (status, body) = match &*lock(&self.document) {
+            Some(document) => (200, Bytes::from(document.to_string())),
+            None => (204, Bytes::new()),
+        };
+        Ok(Response::builder().status(status).body(body).expect("a response"))
     }
 }
 

@@ -1,0 +1,5 @@
+//! `DELETE /v1/agents/{agent_id}/endpoint`
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::serve(&onerun_lambda::routes::DELETE_AGENT_ENDPOINT)
+}
