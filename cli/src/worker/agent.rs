@@ -6,6 +6,7 @@ use anyhow::Context;
 use onerun_client::{Agent, AgentError, AgentSession, ConversationInfo, Message, Reply, resource::Role};
 use onerun_server::HttpTransport;
 use onerun_targets::{Session, Target, TargetSpec};
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::metrics::Replies;
@@ -23,7 +24,7 @@ pub(crate) struct TargetAgent {
 impl TargetAgent {
     /// Opens the agent that a file or a text describes.
     pub(super) fn open(described: &str) -> anyhow::Result<Self> {
-        Self::new(&read(described)?).context("--target")
+        Self::new(&read_target(described)?).context("--target")
     }
 
     /// Opens the agent of this description.
@@ -40,8 +41,8 @@ impl TargetAgent {
     }
 }
 
-/// Reads a description from a file, or from the text itself if it starts with a brace.
-fn read(described: &str) -> anyhow::Result<TargetSpec> {
+/// Reads the description of a target from a file, or from the text itself if it starts with a brace.
+pub(crate) fn read_target<T: DeserializeOwned>(described: &str) -> anyhow::Result<T> {
     if described.trim_start().starts_with('{') {
         return yaml::parse(described).context("--target");
     }
@@ -120,18 +121,22 @@ impl AgentSession for TargetSession {
 mod tests {
     use super::*;
 
+    fn read_spec(described: &str) -> anyhow::Result<TargetSpec> {
+        read_target(described)
+    }
+
     #[test]
     fn description_is_a_file_or_a_text_in_braces() {
-        assert!(read("{command: [python, agent.py]}").is_ok());
-        assert!(read(" {\"openai\": {\"url\": \"http://localhost:1\", \"model\": \"m\"}}").is_ok());
+        assert!(read_spec("{command: [python, agent.py]}").is_ok());
+        assert!(read_spec(" {\"openai\": {\"url\": \"http://localhost:1\", \"model\": \"m\"}}").is_ok());
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(
             file.path(),
             "http:\n  url: http://localhost:1/\n  body: {a: '{{ message }}'}\n  reply: $.b\n",
         )
         .unwrap();
-        assert!(read(file.path().to_str().unwrap()).is_ok());
-        let error = format!("{:#}", read("command.yaml").unwrap_err());
+        assert!(read_spec(file.path().to_str().unwrap()).is_ok());
+        let error = format!("{:#}", read_spec("command.yaml").unwrap_err());
         assert!(error.contains("cannot read command.yaml") && error.contains("in braces"), "{error}");
     }
 
@@ -139,9 +144,9 @@ mod tests {
     fn wrong_description_is_refused_with_its_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "openai:\n  url: http://localhost:1/\n  modle: m\n").unwrap();
-        let error = format!("{:#}", read(file.path().to_str().unwrap()).unwrap_err());
+        let error = format!("{:#}", read_spec(file.path().to_str().unwrap()).unwrap_err());
         assert!(error.contains("modle") && error.contains('3'), "{error}");
-        let error = format!("{:#}", read("{http: {url: 'http://a', body: {}, reply: x}}").unwrap_err());
+        let error = format!("{:#}", read_spec("{http: {url: 'http://a', body: {}, reply: x}}").unwrap_err());
         assert!(error.contains("`x` is not a path"), "{error}");
     }
 }

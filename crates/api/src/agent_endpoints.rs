@@ -56,8 +56,7 @@ const CREDENTIAL: &str = "A secret that is sent in a header of each request.";
 
 const IN_FLIGHT: &str = "How many conversations OneRun holds with the agent at once.";
 
-const CALLS: &str =
-    "How many replies OneRun asks for in a minute, at least `max_in_flight`; null for no limit.";
+const CALLS: &str = "How many replies OneRun asks for in a minute, and so how many conversations it holds at most; null for no limit.";
 
 input! {
     impl NewAgentEndpoint {
@@ -94,6 +93,7 @@ impl Field for TargetDocument {
         let headers = json!({ "type": "object", "additionalProperties": text });
         let timeout = json!({ "type": "integer", "minimum": 1, "maximum": onerun_domain::MAX_REPLY_SECONDS });
         json!({
+            "type": "object",
             "oneOf": [
                 {
                     "type": "object",

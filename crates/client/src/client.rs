@@ -21,8 +21,9 @@ use crate::{
     resource::{
         Agent, Claims, Comparison, Conversation, ConversationStatus, CountedOutcome, Estimate,
         EstimateRequest, EvaluationReport, EvaluationRun, ExportPage, Item, KeyStatus, Label, Labels, Lease,
-        MinPassRate, NewAgent, NewObjective, NewSimulation, Objective, Page, PageRequest, Persona, Project,
-        Report, Response, Results, Simulation, SimulationFilter, SimulationStatus, Started, Turn,
+        MinPassRate, NewAgent, NewAgentEndpoint, NewObjective, NewSimulation, Objective, Page, PageRequest,
+        Persona, Project, Report, Response, Results, Simulation, SimulationFilter, SimulationStatus, Started,
+        Turn,
     },
 };
 use endpoint::Endpoint;
@@ -121,6 +122,24 @@ impl ProjectClient {
     /// Archives an agent, or takes it back into use.
     pub async fn archive_agent(&self, id: &str, archived: bool) -> Result<Verbatim<Agent>, Error> {
         self.0.at(&["agents", id]).patch(&json!({ "archived": archived })).await
+    }
+
+    /// Sets how OneRun calls an agent. The endpoint replaces the one before, with its credential.
+    pub async fn put_agent_endpoint(
+        &self,
+        id: &str,
+        new: &NewAgentEndpoint,
+    ) -> Result<Verbatim<Agent>, Error> {
+        let endpoint = self.0.at(&["agents", id, "endpoint"]);
+        let request = || endpoint.request(Method::PUT, &[]).json(new);
+        endpoint.retrying("setting an endpoint", request).await
+    }
+
+    /// Deletes the endpoint of an agent. Workers hold its conversations then.
+    pub async fn delete_agent_endpoint(&self, id: &str) -> Result<(), Error> {
+        let endpoint = self.0.at(&["agents", id, "endpoint"]);
+        let request = || endpoint.request(Method::DELETE, &[]);
+        endpoint.retrying::<Value>("deleting an endpoint", request).await.map(drop)
     }
 
     /// Creates an agent.

@@ -1,5 +1,4 @@
-//! Agents: the programs under test. The agent itself runs elsewhere: workers hold its conversations, or OneRun calls its
-//! endpoint.
+//! Agents: the programs under test. They run elsewhere: workers hold their conversations, or OneRun calls an endpoint.
 
 use jiff::Timestamp;
 

@@ -24,8 +24,8 @@ pub struct AgentEndpoint {
     pub credential: Option<SealedCredential>,
     /// How many conversations are held at once, from 1 to [`MAX_IN_FLIGHT`].
     pub max_in_flight: u32,
-    /// How many replies are asked for in a minute; `None` for no limit. At least `max_in_flight`, so that no
-    /// conversation waits longer than a minute.
+    /// How many replies are asked for in a minute; `None` for no limit. No more conversations are held than that, so
+    /// none waits longer than a minute for its turn.
     pub max_calls_per_minute: Option<u32>,
     /// The conversations that are held, oldest first: at most [`MAX_IN_FLIGHT`].
     pub held: Vec<HeldConversation>,
@@ -56,7 +56,9 @@ pub struct HeldConversation {
 impl AgentEndpoint {
     /// How many more conversations may be held.
     pub fn free_places(&self) -> u32 {
-        self.max_in_flight.saturating_sub(u32::try_from(self.held.len()).unwrap_or(u32::MAX))
+        let places =
+            self.max_calls_per_minute.map_or(self.max_in_flight, |calls| calls.min(self.max_in_flight));
+        places.saturating_sub(u32::try_from(self.held.len()).unwrap_or(u32::MAX))
     }
 
     /// Holds as many of these conversations as there are places for, and does not hold one twice.
@@ -92,7 +94,7 @@ impl AgentEndpoint {
     }
 }
 
-/// What an agent answered when it was asked for a reply.
+/// The answer of an agent that was asked for a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentAnswer {
@@ -148,7 +150,9 @@ mod tests {
         assert_eq!(endpoint.clone().release(&[all[4].conversation.clone()]), endpoint);
         let endpoint = endpoint.release(&[all[1].conversation.clone()]);
         assert_eq!(endpoint.held, [all[0].clone(), all[2].clone()]);
-        assert_eq!(AgentEndpoint { max_in_flight: 1, ..endpoint }.free_places(), 0);
+        let places = |endpoint: AgentEndpoint| endpoint.free_places();
+        assert_eq!(places(AgentEndpoint { max_in_flight: 1, ..endpoint.clone() }), 0);
+        assert_eq!(places(AgentEndpoint { max_calls_per_minute: Some(2), ..endpoint }), 0);
     }
 
     #[test]

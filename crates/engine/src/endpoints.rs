@@ -190,10 +190,6 @@ fn check(new: &NewAgentEndpoint, outbound: &Outbound) -> Result<(), FieldErrors>
     {
         errors.push((format!("credential/{field}"), detail.to_owned()));
     }
-    if new.max_calls_per_minute.is_some_and(|calls| calls < new.max_in_flight) {
-        let detail = "must be at least `max_in_flight`, so that no conversation waits longer than a minute for its turn";
-        errors.push(("max_calls_per_minute".to_owned(), detail.to_owned()));
-    }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 

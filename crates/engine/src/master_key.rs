@@ -1,5 +1,4 @@
-//! The deployment's master key: the secrets of webhooks are derived from it, and the credentials of agents are encrypted
-//! with it.
+//! The deployment's master key: webhooks' secrets are derived from it, and agents' credentials are encrypted with it.
 //!
 //! So the database alone has none of them. A deployment that loses its master key, or replaces it, needs new ones.
 

@@ -27,7 +27,7 @@ const MAX_LATE_AFTER: i64 = 3_600;
 /// | `ONERUN_STREAM_SECONDS` | 15 | if less than `ONERUN_TURN_SECONDS`: after how long a waiting call gets the head of its response and then white space until the reply is there |
 /// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take |
 /// | `ONERUN_RETENTION_DAYS` | 0 | how many days after a simulation's end its transcripts are deleted; 0 for never |
-/// | `ONERUN_OUTBOUND_ALLOW` | | hosts, IP addresses and CIDR blocks, separated by commas, that webhooks may be at although they are private; also over http, and at every port |
+/// | `ONERUN_OUTBOUND_ALLOW` | | hosts, IP addresses and CIDR blocks, separated by commas, that webhooks and agents may be at although they are private; also over http, and at every port |
 /// | `ONERUN_AUDIT_ARCHIVE_DAYS` | 0 | how many days after its end a month of the audit trail is moved to files in `audit/` of the data directory, at least 90; 0 for never |
 ///
 /// and the variables of [`ModelConfig`], `ONERUN_MODEL_RECORD` and `ONERUN_MODEL_REPLAY`.

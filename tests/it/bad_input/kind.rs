@@ -40,6 +40,11 @@ impl Kind {
             "object" if name == "models" => Self::models(&schema["properties"]),
             // Its ids are those of one test.
             "object" if ["simulation", "defaults"].contains(&name) => Self::of_object(&[]),
+            "object" if name == "target" => Self::of_object(&[
+                r#"{"openai": {"url": "https://example.com", "model": "m"}}"#,
+                r#"{"http": {"url": "https://example.com", "body": null, "reply": "/a", "timeout_seconds": 25}}"#,
+            ]),
+            "object" if name == "credential" => Self::of_object(&[r#"{"value": "x"}"#]),
             "object" if name == "schedule" => Self::schedule(),
             "object" if name == "gate" => {
                 Self::of_object(&[r#"{"min_pass_rate": 1e-300}"#, r#"{"min_pass_rate": 1, "on": "rate"}"#])

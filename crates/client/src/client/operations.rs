@@ -5,16 +5,16 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     ProjectClient, SimulationClient,
     resource::{
         AlertRates, AuditOrder, ConversationStatus, CountedOutcome, EstimateRequest, Grants, KeyChange,
         KeyFilter, KeyStatus, Label, MinPassRate, MonitorChange, MonitorGate, MonitorState, NewAgent,
-        NewBatch, NewImport, NewKey, NewMonitor, NewObjective, NewPersona, NewSchedule, NewSimulation,
-        NewWebhook, Outcome, PageRequest, Projects, RequestedModels, Rotation, SimulationFilter,
-        SimulationStatus, Turn, WebhookChange,
+        NewAgentCredential, NewAgentEndpoint, NewBatch, NewImport, NewKey, NewMonitor, NewObjective,
+        NewPersona, NewSchedule, NewSimulation, NewWebhook, Outcome, PageRequest, Projects, RequestedModels,
+        Rotation, SimulationFilter, SimulationStatus, Turn, WebhookChange,
     },
     testing,
 };
@@ -103,6 +103,8 @@ fn assert_fits(place: &str, schema: &Value, value: &Value) {
         assert_fits(place, &schema["items"], item);
     }
     let Some(members) = value.as_object() else { return };
+    let has_all = |form: &&Value| members.keys().all(|name| !form["properties"][name].is_null());
+    let schema = schema["oneOf"].as_array().and_then(|forms| forms.iter().find(has_all)).unwrap_or(schema);
     for (name, member) in members {
         let known = &schema["properties"][name];
         assert!(!known.is_null() || schema["additionalProperties"] == true, "{place} has no member {name}");
@@ -159,6 +161,18 @@ async fn call_monitors(project: &ProjectClient, simulation: &NewSimulation) {
     }
     let _ = project.create_monitor_run("m").await;
     let _ = project.list_monitor_runs("m", PageRequest::first(10)).await;
+}
+
+/// Calls the methods about endpoints of agents.
+async fn call_endpoints(project: &ProjectClient) {
+    let new = NewAgentEndpoint {
+        target: Map::from_iter([("openai".into(), json!({ "url": "https://a.example", "model": "b" }))]),
+        credential: Some(NewAgentCredential { header: "Authorization".into(), value: "c".into() }),
+        max_in_flight: Some(1),
+        max_calls_per_minute: Some(1),
+    };
+    let _ = project.put_agent_endpoint("a", &new).await;
+    let _ = project.delete_agent_endpoint("a").await;
 }
 
 /// Calls the methods about webhooks.
@@ -311,6 +325,7 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = project.list_agents(Some("a"), page()).await;
     let _ = project.list_archived_agents(Some("a"), page()).await;
     let _ = project.archive_agent("a", true).await;
+    call_endpoints(&project).await;
     let _ = project.create_agent(&agent).await;
     let _ = project.describe_agent("a", "b").await;
     let _ = project.list_objectives(page()).await;
