@@ -2,6 +2,7 @@
 
 mod archive;
 mod docs;
+mod endpoints;
 mod expanded;
 mod jobs;
 mod keys;

@@ -1,4 +1,4 @@
-//! A target of webhooks on this machine.
+//! A target of webhooks, or an agent with an endpoint, on this machine.
 
 use std::{
     net::SocketAddr,
@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Response, header};
+use serde_json::Value;
 
 use crate::{app::Received, listener::Listener, wait::eventually};
 
@@ -15,6 +16,8 @@ use crate::{app::Received, listener::Listener, wait::eventually};
 pub enum ReceiverAnswer {
     /// With a status.
     Status(u16),
+    /// With status 200 and this JSON.
+    Document(Value),
     /// With a redirect to an address.
     Redirect(String),
     /// Never.
@@ -41,14 +44,17 @@ impl Receiver {
             kept.lock().unwrap_or_else(PoisonError::into_inner).push(request);
             let answer = answer.clone();
             async move {
-                let response = match answer {
-                    ReceiverAnswer::Status(status) => Response::builder().status(status),
+                let (response, body) = match answer {
+                    ReceiverAnswer::Status(status) => (Response::builder().status(status), Bytes::new()),
+                    ReceiverAnswer::Document(document) => {
+                        (Response::builder(), Bytes::from(document.to_string()))
+                    }
                     ReceiverAnswer::Redirect(to) => {
-                        Response::builder().status(307).header(header::LOCATION, to)
+                        (Response::builder().status(307).header(header::LOCATION, to), Bytes::new())
                     }
                     ReceiverAnswer::Nothing => std::future::pending().await,
                 };
-                response.body(Bytes::new()).ok()
+                response.body(body).ok()
             }
         })
         .await

@@ -235,6 +235,42 @@ async fn webhooks_need_only_the_rights_of_their_functions() {
 }
 
 #[tokio::test]
+async fn endpoints_need_only_the_rights_of_their_functions() {
+    let (app, meter) = TestApp::metered().await;
+    let roles = Roles { rights: Template::rights(), meter };
+    let reply = json!({ "choices": [{ "message": { "role": "assistant", "content": "Done." } }] });
+    app.target().answer_with_document(reply);
+    let project = TestProject::open(&app).await;
+    let path = project.path(&format!("/agents/{}/endpoint", project.agent));
+    roles.meter.take_calls();
+    let body = json!({
+        "target": { "openai": { "url": "https://agent.example.com", "model": "desk" } },
+        "credential": { "value": "Bearer x" },
+        "max_in_flight": 1,
+        "max_calls_per_minute": 60,
+    });
+    project.client.send(Method::PUT, &path, Some(&body), 200).await;
+    roles.check("put_agent_endpoint");
+    let simulation = project.create(json!({ "target_conversations": 2 })).await;
+    roles.meter.take_calls();
+    // The first answer of the agent is a failure.
+    app.target().answer_with([500]);
+    for _ in 0..60 {
+        app.run_jobs_only(JobKind::Other).await;
+        roles.check("run_jobs");
+        app.run_jobs_only(JobKind::Outbound).await;
+        roles.check("run_outbound_jobs");
+        app.run_jobs_only(JobKind::Judging).await;
+        roles.check("run_jobs");
+        app.advance(SignedDuration::from_secs(10));
+    }
+    assert_eq!(project.status(&simulation).await, "completed");
+    roles.meter.take_calls();
+    project.client.send(Method::DELETE, &path, None, 200).await;
+    roles.check("delete_agent_endpoint");
+}
+
+#[tokio::test]
 async fn imports_need_only_the_rights_of_their_functions() {
     let (app, meter) = TestApp::metered().await;
     let roles = Roles { rights: Template::rights(), meter };

@@ -142,7 +142,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 68] = [
+const COMMANDS: [(&str, bool); 70] = [
     ("projects list", true),
     ("projects get ID", true),
     ("projects create x", true),
@@ -153,6 +153,8 @@ const COMMANDS: [(&str, bool); 68] = [
     ("agents create x --project ID", true),
     ("agents archive ID --project ID", true),
     ("agents unarchive ID --project ID", true),
+    ("agents set-endpoint ID --project ID --target {openai:{url:https://example.com,model:m}}", true),
+    ("agents delete-endpoint ID --project ID --yes", true),
     ("objectives list --project ID", true),
     ("objectives get ID --project ID", true),
     ("objectives create x --criteria y --project ID", true),
