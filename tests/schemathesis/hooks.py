@@ -36,6 +36,12 @@ NEEDED = {"objective_id": "outcome", "on": "min_pass_rate"}
 # Rates of an alert, of which one is below the other.
 ALERT = {"expected_pass_rate": 0.9, "low_pass_rate": 0.7}
 
+# The targets of an agent's endpoint.
+TARGETS = [
+    {"openai": {"url": "https://agent.invalid/v1", "model": "m", "timeout_seconds": 1}},
+    {"http": {"url": "https://agent.invalid", "body": {"text": "{{ message }}"}, "reply": "/text"}},
+]
+
 # A schema cannot describe an address block.
 BLOCKS = [f"10.{number}.0.0/16" for number in range(20)]
 
@@ -114,6 +120,11 @@ def agree(operation, body):
     # Other requests start simulations of the agent, in the project.
     if "archived" in body:
         body["archived"] = False
+    # A schema does not say which texts are URLs, paths, templates and headers. Nothing answers at this URL.
+    if isinstance(body.get("target"), dict):
+        body["target"] = RANDOM.choice(TARGETS)
+    if isinstance(credential := body.get("credential"), dict):
+        credential.update(header="Authorization", value="Bearer x")
     # A schema does not say which texts are schedules. This one starts nothing meanwhile.
     if isinstance(schedule := body.get("schedule"), dict):
         schedule.update(expression="0 0 29 2 *", timezone="Europe/Berlin")

@@ -90,6 +90,7 @@ impl Field for TargetDocument {
 
     fn schema() -> Value {
         let text = json!({ "type": "string" });
+        let optional = json!({ "type": ["string", "null"] });
         let headers = json!({ "type": "object", "additionalProperties": text });
         let timeout = json!({ "type": "integer", "minimum": 1, "maximum": onerun_domain::MAX_REPLY_SECONDS });
         json!({
@@ -100,7 +101,7 @@ impl Field for TargetDocument {
                     "properties": { "openai": {
                         "type": "object",
                         "properties": {
-                            "url": text, "model": text, "system": text, "headers": headers, "timeout_seconds": timeout,
+                            "url": text, "model": text, "system": optional, "headers": headers, "timeout_seconds": timeout,
                         },
                         "required": ["url", "model"],
                         "additionalProperties": false,
@@ -118,7 +119,7 @@ impl Field for TargetDocument {
                             "headers": headers,
                             "body": {},
                             "reply": text,
-                            "end": text,
+                            "end": optional,
                             "timeout_seconds": timeout,
                         },
                         "required": ["url", "body", "reply"],

@@ -109,12 +109,6 @@ impl Engine {
                 let error = DeliveryError::Internal;
                 return self.fail_webhook_delivery(project, webhook, delivery, error).await;
             }
-            // Nothing waits for it. The log reports the buried job.
-            Work::NotifyWebhooks { .. } => return Ok(()),
-            // The lease of the conversation expires, and it is queued again.
-            Work::CallAgent { .. } | Work::AnswerAgent { .. } => return Ok(()),
-            // It runs once more after it is buried, because nothing else takes queued conversations.
-            Work::ServeAgent { .. } => return self.store().enqueue(vec![job.clone()]).await,
             Work::StartSimulation { .. } => "it could not be started",
             Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => {
                 "its personas could not be created"
@@ -122,11 +116,18 @@ impl Engine {
             Work::ImportConversations { .. } => "its conversations could not be imported",
             Work::QueueConversations { .. } => "its conversations could not be queued",
             Work::FinishSimulation { .. } => "it could not be finished",
-            // It runs once more after it is buried: words that users want deleted must not stay.
-            Work::DeleteTranscripts { .. } => return self.store().enqueue(vec![job.clone()]).await,
-            // The simulation has ended, and no worker can start its conversations. The tick enqueues the purge of a
-            // deleted one again.
-            Work::StopConversations { .. } | Work::PurgeSimulation { .. } => return Ok(()),
+            // These run once more after they are buried: words that users want deleted must not stay, and nothing else takes
+            // queued conversations.
+            Work::DeleteTranscripts { .. } | Work::ServeAgent { .. } => {
+                return self.store().enqueue(vec![job.clone()]).await;
+            }
+            // The log reports the buried job, and nothing else needs to be done: a simulation that has ended is not held,
+            // the tick enqueues the purge of a deleted one again, and a conversation whose lease expires is queued again.
+            Work::StopConversations { .. }
+            | Work::PurgeSimulation { .. }
+            | Work::NotifyWebhooks { .. }
+            | Work::CallAgent { .. }
+            | Work::AnswerAgent { .. } => return Ok(()),
         };
         let Some(simulation) = job.work.simulation() else { return Ok(()) };
         let failure = format!("{failed_step} in several attempts; the server's log has the reason");

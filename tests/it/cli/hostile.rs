@@ -153,8 +153,11 @@ const COMMANDS: [(&str, bool); 70] = [
     ("agents create x --project ID", true),
     ("agents archive ID --project ID", true),
     ("agents unarchive ID --project ID", true),
-    ("agents set-endpoint ID --project ID --target {openai:{url:https://example.com,model:m}}", true),
-    ("agents delete-endpoint ID --project ID --yes", true),
+    (
+        r#"agents set-endpoint ID --project ID --target {"openai":{"url":"https://a.example","model":"m"}}"#,
+        true,
+    ),
+    ("agents delete-endpoint ID --project ID --yes", false),
     ("objectives list --project ID", true),
     ("objectives get ID --project ID", true),
     ("objectives create x --criteria y --project ID", true),

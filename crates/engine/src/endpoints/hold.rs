@@ -163,7 +163,7 @@ impl Engine {
         };
         match after {
             After::Stale => Ok(()),
-            After::Over => self.hold_queued(project, agent, &[turn.conversation.clone()]).await,
+            After::Over => self.hold_queued(project, agent, std::slice::from_ref(turn.conversation)).await,
             After::Call { position } => {
                 let delay = match answer {
                     AgentAnswer::Opening => {

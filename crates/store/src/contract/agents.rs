@@ -1,6 +1,9 @@
 //! Agents.
 
-use onerun_domain::{Agent, AgentId, AgentPatch, Description, Direction, Name, Refusal};
+use onerun_domain::{
+    Agent, AgentEndpoint, AgentId, AgentPatch, ConversationId, Description, Direction, HeldConversation,
+    MAX_IN_FLIGHT, Name, Refusal, SealedCredential, SimulationId,
+};
 
 use super::fixture::{
     Fixture, all, assert_duplicate, at_once, in_pages, metadata, name, odd_texts, part, refusal,
@@ -14,6 +17,28 @@ fn patch(name: Option<&str>, description: Option<&str>) -> AgentPatch {
         name: name.map(|text| Name::parse(text).unwrap()),
         description: description.map(|text| Description::parse(text).unwrap()),
         archived: None,
+    }
+}
+
+/// An endpoint that holds as many conversations as any can.
+fn endpoint(fixture: &Fixture) -> AgentEndpoint {
+    let target = serde_json::json!({ "http": {
+        "url": "https://example.com",
+        "body": { "a": [null, "{{ message }}", 1.5, "\u{1f600}"] },
+        "reply": "/a",
+    } });
+    let held = |_| HeldConversation {
+        simulation: SimulationId::generate(fixture.random()),
+        conversation: ConversationId::generate(fixture.random()),
+        since: fixture.now(),
+    };
+    AgentEndpoint {
+        target: target.as_object().cloned().unwrap_or_default(),
+        credential: Some(SealedCredential { header: "X-Key".to_owned(), sealed: "1.AAAA".to_owned() }),
+        max_in_flight: MAX_IN_FLIGHT,
+        max_calls_per_minute: Some(1),
+        held: (0..MAX_IN_FLIGHT).map(held).collect(),
+        next_call_at: Some(fixture.now()),
     }
 }
 
@@ -35,6 +60,7 @@ pub async fn agent_is_read_as_added(fixture: &Fixture) {
             ..project.agent()
         },
         Agent { updated_at: fixture.now(), ..project.agent() },
+        Agent { endpoint: Some(Box::new(endpoint(fixture))), ..project.agent() },
     ];
     for text in odd_texts() {
         let Ok(name) = Name::parse(text) else { continue };
