@@ -99,8 +99,6 @@ impl Engine {
                 let error = DeliveryError::Internal;
                 return self.fail_webhook_delivery(project, webhook, delivery, error).await;
             }
-            // Nothing waits for it. The log reports the buried job.
-            Work::NotifyWebhooks { .. } => return Ok(()),
             Work::StartSimulation { .. } => "it could not be started",
             Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => {
                 "its personas could not be created"
@@ -111,8 +109,10 @@ impl Engine {
             // It runs once more after it is buried: words that users want deleted must not stay.
             Work::DeleteTranscripts { .. } => return self.store().enqueue(vec![job.clone()]).await,
             // The simulation has ended, and no worker can start its conversations. The tick enqueues the purge of a
-            // deleted one again.
-            Work::StopConversations { .. } | Work::PurgeSimulation { .. } => return Ok(()),
+            // deleted one again. Nothing waits for a notification; the log reports the buried job.
+            Work::StopConversations { .. } | Work::PurgeSimulation { .. } | Work::NotifyWebhooks { .. } => {
+                return Ok(());
+            }
         };
         let Some(simulation) = job.work.simulation() else { return Ok(()) };
         let failure = format!("{failed_step} in several attempts; the server's log has the reason");
