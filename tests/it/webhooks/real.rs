@@ -51,7 +51,7 @@ impl Deployment {
     }
 }
 
-/// Verifies requests with the two programs of the documentation, one of which uses the library of PyPI.
+/// Verifies requests with the two programs of the documentation, one of which uses the published library.
 const VERIFY: &str = "\
 import json, re, sys
 given = json.load(sys.stdin)

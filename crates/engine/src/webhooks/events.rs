@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use onerun_domain::{
     Alert, AlertChange, AlertRates, EventSource, EventType, Limit, Monitor, MonitorId, MonitorRun,
-    MonitorRunId, Outcome, PageRequest, SimulationId, Webhook, WebhookFormat, wire_time,
+    MonitorRunId, Outcome, PageRequest, RunVerdict, SimulationId, Webhook, WebhookFormat, wire_time,
 };
 use onerun_store::{ProjectStore, SimulationDetail, StoreError};
 use serde_json::{Value, json};
@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 use crate::{Engine, monitors::ALERT_RUNS};
 
 /// Something that happened.
+#[expect(
+    clippy::struct_field_names,
+    reason = "`type` is a keyword, and deliveries name it `event_type`, too"
+)]
 pub(super) struct Event {
     pub(super) event_type: EventType,
     /// The parts that tell it apart from others of its type.
@@ -145,7 +149,7 @@ async fn monitor_events(
 
 fn run_event(monitor: &Monitor, run: &MonitorRun, at: Timestamp) -> Event {
     let (status, simulation) = (run.status.as_str(), run.simulation_id());
-    let verdict = run.results.as_ref().and_then(|results| results.verdict).map(|verdict| verdict.as_str());
+    let verdict = run.results.as_ref().and_then(|results| results.verdict).map(RunVerdict::as_str);
     let outcomes = run.results.as_ref().map(|results| results.outcomes);
     let data = json!({
         "project_id": monitor.project_id,

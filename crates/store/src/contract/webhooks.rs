@@ -44,7 +44,7 @@ impl TestProject {
         added
     }
 
-    fn delivery(&self, webhook: &WebhookId, event: &str, now: Timestamp) -> WebhookDelivery {
+    fn delivery(webhook: &WebhookId, event: &str, now: Timestamp) -> WebhookDelivery {
         let id = WebhookDelivery::id_of(webhook, EventType::MonitorAlert, &[event]);
         WebhookDelivery::new(id, webhook, EventType::MonitorAlert, format!("{{\"event\":\"{event}\"}}"), now)
     }
@@ -146,7 +146,7 @@ pub async fn delivery_is_added_once(fixture: &Fixture) {
     let (project, other) = (fixture.new_project().await, fixture.new_project().await);
     let (webhook, now) = (project.webhook().id, fixture.now());
     for odd in odd_texts() {
-        let delivery = project.delivery(&webhook, &odd, now);
+        let delivery = TestProject::delivery(&webhook, &odd, now);
         let job = project.deliver_job(&delivery);
         for is_first in [true, false] {
             let added = WebhookDelivery { body: format!("{is_first}"), ..delivery.clone() };
@@ -166,7 +166,7 @@ pub async fn delivery_is_added_once(fixture: &Fixture) {
     assert_eq!(other.deliveries(&webhook, None).await, []);
     let key = webhook.to_string();
     for (event, is_first) in [("one", true), ("two", false)] {
-        let delivery = project.delivery(&webhook, event, now);
+        let delivery = TestProject::delivery(&webhook, event, now);
         let (id, record) = (delivery.id.clone(), Some(record(&key, event, now)));
         let added = project.store.add_webhook_delivery(delivery, Vec::new(), record).await;
         if is_first {
@@ -186,9 +186,9 @@ pub async fn deliveries_are_listed_by_time_and_state(fixture: &Fixture) {
     let mut added = Vec::new();
     for second in [3, 1, 5, 2, 4] {
         let time = now + SignedDuration::from_secs(second);
-        added.push(project.add_delivery(project.delivery(&webhook, &second.to_string(), time)).await);
+        added.push(project.add_delivery(TestProject::delivery(&webhook, &second.to_string(), time)).await);
     }
-    project.add_delivery(project.delivery(&other, "1", now)).await;
+    project.add_delivery(TestProject::delivery(&other, "1", now)).await;
     for place in [0, 3] {
         added[place] = project.fail_delivery(&added[place]).await;
     }
@@ -211,7 +211,7 @@ pub async fn deliveries_are_listed_by_time_and_state(fixture: &Fixture) {
 pub async fn changed_delivery_is_stored(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let (webhook, now) = (project.webhook().id, fixture.now());
-    let delivery = project.add_delivery(project.delivery(&webhook, "event", now)).await;
+    let delivery = project.add_delivery(TestProject::delivery(&webhook, "event", now)).await;
     let attempt = DeliveryAttempt { at: now, status_code: Some(500), error: Some(DeliveryError::Status) };
     let decide = Box::new(move |delivery: WebhookDelivery| {
         Ok(DeliveryChange::to(delivery.attempted(attempt.clone(), 255, now)?))
@@ -246,7 +246,7 @@ pub async fn changed_delivery_is_stored(fixture: &Fixture) {
 pub async fn delivery_is_stored_for_its_retention(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let (webhook, now) = (project.webhook().id, fixture.now());
-    let delivery = project.add_delivery(project.delivery(&webhook, "event", now)).await;
+    let delivery = project.add_delivery(TestProject::delivery(&webhook, "event", now)).await;
     let last = now + DELIVERY_RETENTION - SignedDuration::from_micros(1);
     fixture.store.delete_expired_records(10, last).await.unwrap();
     assert_eq!(project.deliveries(&webhook, None).await, [delivery]);
