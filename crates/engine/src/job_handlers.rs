@@ -116,13 +116,14 @@ impl Engine {
             Work::ImportConversations { .. } => "its conversations could not be imported",
             Work::QueueConversations { .. } => "its conversations could not be queued",
             Work::FinishSimulation { .. } => "it could not be finished",
-            // These run once more after they are buried: words that users want deleted must not stay, and nothing else takes
-            // queued conversations.
+            // These run once more after they are buried: words that users want deleted must not stay, and nothing else
+            // takes queued conversations.
             Work::DeleteTranscripts { .. } | Work::ServeAgent { .. } => {
                 return self.store().enqueue(vec![job.clone()]).await;
             }
-            // The log reports the buried job, and nothing else needs to be done: a simulation that has ended is not held,
-            // the tick enqueues the purge of a deleted one again, and a conversation whose lease expires is queued again.
+            // The log reports the buried job, and nothing else needs to be done: a simulation that has ended is not
+            // held, the tick enqueues the purge of a deleted one again, and a conversation whose lease expires is
+            // queued again.
             Work::StopConversations { .. }
             | Work::PurgeSimulation { .. }
             | Work::NotifyWebhooks { .. }
