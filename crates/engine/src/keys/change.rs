@@ -136,7 +136,7 @@ impl Keys {
                 return Ok(KeyChange::None(record));
             }
             let event = AuditEvent { details, ..template.clone() };
-            Ok(KeyChange::To { record: record.into(), event })
+            Ok(KeyChange::To { record: record.into(), event, jobs: Vec::new() })
         });
         let principal = caller.principal.clone();
         let decide_as_stored = Arc::clone(&decide);

@@ -72,7 +72,7 @@ impl Keys {
         }
         let event = event(actor, AuditAction::Create, &record.id, details, now);
         let call = record_request(&record);
-        let new = NewKey { record, event, call, limits: self.limits };
+        let new = NewKey { record, event, call, limits: self.limits, jobs: Vec::new() };
         let caller_id = caller.record_id();
         let decide: DecideNewKey = Box::new(move |record| {
             caller.as_stored(record.as_ref(), now)?.authorize_grant(&new.record.grant)?;

@@ -55,7 +55,11 @@ impl Keys {
                 if record.revoked_at.is_some() {
                     return Ok(KeyChange::None(record));
                 }
-                Ok(KeyChange::To { record: record.revoke(now).into(), event: event.clone() })
+                Ok(KeyChange::To {
+                    record: record.revoke(now).into(),
+                    event: event.clone(),
+                    jobs: Vec::new(),
+                })
             });
             ChangeKey { caller: None, is_ending: true, decide }
         });

@@ -55,7 +55,14 @@ impl Keys {
             }
             let event = AuditEvent { details, ..template.clone() };
             let call = record_request(&new);
-            Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call, limits })
+            Ok(KeyChange::Rotation {
+                record: record.into(),
+                new: new.into(),
+                event,
+                call,
+                limits,
+                jobs: Vec::new(),
+            })
         });
         self.write_unwritten_ends_of(id).await?;
         let change = ChangeKey { caller: caller_id, is_ending: overlap.is_zero(), decide };
