@@ -1,11 +1,13 @@
 //! Events of managed keys.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 use onerun_tests::app::{CreatedKey, Received, TestApp, wire_time};
 use serde_json::{Value, json};
 
 use super::types;
-use crate::fixtures::{TestProject, text};
+use crate::fixtures::{TestProject, id, text};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -164,6 +166,31 @@ async fn event_goes_to_the_projects_of_the_key_only() {
     app.root().rotate_key(&one.client.create_key(json!({})).await.id, json!({})).await;
     one.change_key(&all, "/revoke", json!({})).await;
     assert_eq!(told_types(&app).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn key_of_a_hundred_projects_is_told_to_each() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let mut ids = vec![project.id.clone()];
+    while ids.len() < 100 {
+        ids.push(id(&app.root().post("/v1/projects", &json!({ "name": "Shop" }), 200).await));
+    }
+    let mut expected = BTreeSet::new();
+    for id in ids.iter().step_by(11) {
+        let webhook = json!({ "url": format!("https://example.com/{id}") });
+        app.root().post(&format!("/v1/webhooks?project_id={id}"), &webhook, 200).await;
+        expected.insert(text(&webhook, "url"));
+    }
+    app.next_instant();
+    let key = project.key(json!({ "project_ids": ids })).await;
+    project.client.rotate_key(&key.id, json!({})).await;
+    let received = told(&app).await;
+    for kind in ["key.created", "key.rotated"] {
+        let of_kind = received.iter().filter(|event| event.json()["type"] == kind);
+        assert_eq!(of_kind.map(|event| event.url.clone()).collect::<BTreeSet<_>>(), expected, "{kind}");
+    }
+    assert_eq!(received.len(), 2 * expected.len());
 }
 
 #[tokio::test]
