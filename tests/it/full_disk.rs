@@ -72,7 +72,9 @@ impl SmallDisk {
     }
 
     async fn create_key(&self) -> (String, String) {
-        let new = json!({ "name": "Key", "preset": "admin", "all_projects": true });
+        // Its end also writes a job, which tells the webhooks of its project.
+        let project = id(&self.root().post("/v1/projects", &json!({ "name": "Shop" }), 200).await);
+        let new = json!({ "name": "Key", "preset": "admin", "project_ids": [project] });
         let made = self.root().post("/v1/keys", &new, 200).await;
         (id(&made), made["key"].as_str().expect("a key").to_owned())
     }

@@ -1,5 +1,6 @@
 //! Webhooks: their secrets, the events that they get, and deliveries.
 
+mod keys;
 mod real;
 
 use http::Method;

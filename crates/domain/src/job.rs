@@ -271,6 +271,13 @@ impl Work {
             Self::StartMonitorRun { run, .. }
             | Self::FinishMonitorRun { run, .. }
             | Self::NotifyWebhooks { event: EventSource::MonitorRun { run, .. } } => format!("{name}:{run}"),
+            // The roles of functions that change keys name the beginning that these two have.
+            Self::NotifyWebhooks { event: EventSource::Key { event } } => {
+                format!("{name}:key:{}:{}", event.key_id, event.revision)
+            }
+            Self::NotifyWebhooks { event: EventSource::KeyExpiry { key, expires_at } } => {
+                format!("{name}:key:{key}:expires:{}", expires_at.as_microsecond())
+            }
             Self::AdvanceBatch { batch } => format!("{name}:{batch}"),
             Self::QueueConversations { persona, .. } => format!("{name}:{persona}"),
             Self::JudgeConversation { conversation, attempt, .. } => {
@@ -344,6 +351,7 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{EventType, KeyEvent};
 
     #[test]
     fn the_kind_of_a_job_follows_from_its_id() {
@@ -358,5 +366,36 @@ mod tests {
             Work::JudgeAgain { simulation: simulation.clone(), run, conversation: conversation.clone() };
         assert_eq!(kind(again), JobKind::Judging);
         assert_eq!(kind(Work::JudgeConversation { simulation, conversation, attempt: 1 }), JobKind::Judging);
+    }
+
+    /// Roles of AWS name the beginning, and no other job may have it.
+    #[test]
+    fn jobs_of_keys_have_ids_of_their_own() {
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let change = |event_type, revision| KeyEvent {
+            event_type,
+            key_id: "keyOfReader0".to_owned(),
+            revision,
+            name: "ci".to_owned(),
+            scopes: Vec::new(),
+            projects: Vec::new(),
+            actor_key_id: None,
+            created_at: at,
+            expires_at: None,
+            at,
+            replaced: None,
+            is_leaked: false,
+        };
+        let of_change = |revision| {
+            let event = Box::new(change(EventType::KeyRevoked, revision));
+            Work::NotifyWebhooks { event: EventSource::Key { event } }.id().0
+        };
+        let of_expiry = |second| {
+            let expires_at = jiff::Timestamp::from_second(second).unwrap();
+            let event = EventSource::KeyExpiry { key: "keyOfReader0".to_owned(), expires_at };
+            Work::NotifyWebhooks { event }.id().0
+        };
+        assert_eq!(of_change(2), "notify_webhooks:key:keyOfReader0:2");
+        assert_eq!(of_expiry(2), "notify_webhooks:key:keyOfReader0:expires:2000000");
     }
 }

@@ -107,6 +107,6 @@ pub use text::{
 pub use usage::{ModelUsage, NanoDollars, TokenUsage};
 pub use webhook::{
     DELIVERY_RETENTION, DeliveryAttempt, DeliveryError, DeliveryState, EventSource, EventType,
-    MAX_PENDING_DELIVERIES, MAX_WEBHOOKS, Webhook, WebhookDelivery, WebhookFormat, WebhookPatch,
-    WebhookState,
+    KEY_EXPIRY_NOTICE, KeyEvent, MAX_PENDING_DELIVERIES, MAX_WEBHOOKS, Webhook, WebhookDelivery,
+    WebhookFormat, WebhookPatch, WebhookState,
 };

@@ -11,6 +11,7 @@
 //! noticed.
 
 mod delivery;
+mod key_event;
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub use delivery::{DELIVERY_RETENTION, DeliveryAttempt, DeliveryError, DeliveryState, WebhookDelivery};
+pub use key_event::{KEY_EXPIRY_NOTICE, KeyEvent};
 
 /// The most webhooks of a project.
 pub const MAX_WEBHOOKS: usize = 20;
@@ -54,6 +56,21 @@ pub enum EventType {
     /// The alert of a monitor ended.
     #[serde(rename = "monitor.recovered")]
     MonitorRecovered,
+    /// A managed key was created.
+    #[serde(rename = "key.created")]
+    KeyCreated,
+    /// A managed key was replaced by a new one.
+    #[serde(rename = "key.rotated")]
+    KeyRotated,
+    /// A managed key was disabled.
+    #[serde(rename = "key.disabled")]
+    KeyDisabled,
+    /// A managed key was revoked, by a caller or by a report of a leak.
+    #[serde(rename = "key.revoked")]
+    KeyRevoked,
+    /// A managed key expires soon.
+    #[serde(rename = "key.expiring")]
+    KeyExpiring,
     /// A caller tests a webhook. Every webhook gets its own.
     #[serde(rename = "webhook.test")]
     WebhookTest,
@@ -61,7 +78,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::SimulationCompleted,
         Self::SimulationFailed,
         Self::SimulationCanceled,
@@ -69,6 +86,11 @@ impl EventType {
         Self::MonitorRunFinished,
         Self::MonitorAlert,
         Self::MonitorRecovered,
+        Self::KeyCreated,
+        Self::KeyRotated,
+        Self::KeyDisabled,
+        Self::KeyRevoked,
+        Self::KeyExpiring,
         Self::WebhookTest,
     ];
 
@@ -82,6 +104,11 @@ impl EventType {
             Self::MonitorRunFinished => "monitor.run_finished",
             Self::MonitorAlert => "monitor.alert",
             Self::MonitorRecovered => "monitor.recovered",
+            Self::KeyCreated => "key.created",
+            Self::KeyRotated => "key.rotated",
+            Self::KeyDisabled => "key.disabled",
+            Self::KeyRevoked => "key.revoked",
+            Self::KeyExpiring => "key.expiring",
             Self::WebhookTest => "webhook.test",
         }
     }
@@ -103,7 +130,8 @@ impl EventType {
     }
 }
 
-/// The cause of events, which follow from its stored state.
+/// The cause of events, which follow from its stored state. A change of a key is told by itself: the key may have
+/// changed again, and the event has nothing that only functions about keys may read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventSource {
@@ -120,6 +148,18 @@ pub enum EventSource {
         monitor: MonitorId,
         /// The run.
         run: MonitorRunId,
+    },
+    /// A managed key was changed.
+    Key {
+        /// The change.
+        event: Box<KeyEvent>,
+    },
+    /// A managed key expires, unless it is changed before.
+    KeyExpiry {
+        /// The key's public id.
+        key: String,
+        /// When it expires.
+        expires_at: Timestamp,
     },
 }
 

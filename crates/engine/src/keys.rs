@@ -7,6 +7,7 @@ mod audit;
 mod change;
 mod create;
 mod ends;
+mod events;
 mod leaks;
 mod rotate;
 
@@ -28,6 +29,7 @@ use onerun_store::{
 
 use self::ends::Ends;
 
+pub(crate) use self::events::key_event;
 pub use self::{change::KeyUpdate, create::NewKeyInput, rotate::Rotation};
 
 /// The number of days a key lives by default.

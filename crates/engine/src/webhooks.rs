@@ -6,6 +6,7 @@
 
 mod delivery;
 mod events;
+mod key_events;
 mod secret;
 
 use std::collections::BTreeSet;
@@ -184,15 +185,33 @@ impl Engine {
         project: &dyn ProjectStore,
         source: &EventSource,
     ) -> Result<(), JobError> {
+        match source {
+            EventSource::Key { event } => return self.notify_of_key(event).await,
+            EventSource::KeyExpiry { key, expires_at } => {
+                return self.notify_of_key_expiry(key, *expires_at).await;
+            }
+            EventSource::Simulation { .. } | EventSource::MonitorRun { .. } => {}
+        }
         let webhooks = project.webhooks().await?;
         let wanted = |event_type| webhooks.iter().any(|webhook| webhook.wants(event_type));
         for event in self.events_of(project, source, wanted).await? {
-            for webhook in &webhooks {
-                // A webhook gets no events from before its creation.
-                if webhook.wants(event.event_type) && webhook.created_at <= event.at {
-                    let delivery = self.delivery_of(project, webhook, &event).await?;
-                    add(project, delivery, None).await?;
-                }
+            self.add_deliveries(project, &webhooks, &event).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the deliveries of an event, unless they exist.
+    async fn add_deliveries(
+        &self,
+        project: &dyn ProjectStore,
+        webhooks: &[Webhook],
+        event: &Event,
+    ) -> Result<(), StoreError> {
+        for webhook in webhooks {
+            // A webhook gets no events from before its creation.
+            if webhook.wants(event.event_type) && webhook.created_at <= event.at {
+                let delivery = self.delivery_of(project, webhook, event).await?;
+                add(project, delivery, None).await?;
             }
         }
         Ok(())

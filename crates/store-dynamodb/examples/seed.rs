@@ -172,7 +172,7 @@ async fn insert_key(
         },
         details: BTreeMap::new(),
     };
-    let new = NewKey { record, event, call: None, limits: KeyLimits::NONE };
+    let new = NewKey { record, event, call: None, limits: KeyLimits::NONE, jobs: Vec::new() };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await?;
     Ok(key.expose().to_owned())
 }

@@ -19,6 +19,7 @@ use crate::{
     entries::entry,
     failure, idempotency,
     item::{self, BODY, EXPIRES, Item, REVISION},
+    jobs,
     keys::{self, Key},
     lists::{Entries, GROUP},
     query::{Entry, Index, Query},
@@ -59,6 +60,7 @@ pub(crate) async fn insert(
         let checked = writes.len();
         writes.extend(caller.check()?);
         writes.push(put_entry(&new.record));
+        writes.extend(jobs::calls(database, &new.jobs));
         let bound = Some(LiveKeys::with_new(&new));
         let Written::Failed(failed) = audit::write(database, &writes, &new.event, bound, &mut retry).await?
         else {
@@ -235,19 +237,22 @@ pub(crate) async fn change(
             write.set_or_remove(EXPIRES, removed_at(record))
         };
         let change = decide(record, asking)?;
-        let (mut writes, mut entries, event) = match &change {
+        let (mut writes, mut entries, event, jobs) = match &change {
             KeyChange::None(_) => return Ok(Some(change)),
-            KeyChange::To { record, event } => (vec![update(record)], vec![put_entry(record)], event),
-            KeyChange::Rotation { record, new, event, call, .. } => {
+            KeyChange::To { record, event, jobs } => {
+                (vec![update(record)], vec![put_entry(record)], event, jobs)
+            }
+            KeyChange::Rotation { record, new, event, call, jobs, .. } => {
                 let mut writes = vec![update(record), put_new(new)];
                 writes.extend(call.as_ref().map(idempotency::put));
-                (writes, vec![put_entry(record), put_entry(new)], event)
+                (writes, vec![put_entry(record), put_entry(new)], event, jobs)
             }
         };
         let checked = writes.len();
         writes.extend(asks.check()?);
         entries.retain(|entry| *entry != before);
         writes.extend(entries);
+        writes.extend(jobs::calls(database, jobs));
         let bound = LiveKeys::with_change(&change);
         let failed = match audit::write(database, &writes, event, bound, &mut retry).await? {
             Written::All => return Ok(Some(change)),

@@ -175,12 +175,12 @@
 //! | `change_batch` | snapshot of batch and statuses; transaction: both on their revisions, jobs |
 //! | `overdue` | one `Query` of `by-due` a shard, not consistent, a thousand marks at most; `BatchGetItem` of their conversations, and of a counter shard of each; `UpdateItem` of each mark that came too early |
 //! | `due_monitors`, `simulations_with_old_transcripts`, `deleted_simulations` | one `Query` of `by-due` a shard, not consistent |
-//! | `insert_key` | `GetItem` of the caller and the head; `Query` of entries for the live keys; transaction: key, its entry and idempotency record if new, the caller's revision checked, head if unchanged, entry |
+//! | `insert_key` | `GetItem` of the caller and the head; `Query` of entries for the live keys; transaction: key, its entry and idempotency record if new, the caller's revision checked, head if unchanged, entry, jobs |
 //! | `key`, `idempotency_record` | `GetItem` |
 //! | `delete_expired_records` | nothing: DynamoDB removes them |
 //! | `key_view` | two `GetItem` |
 //! | `keys` | `Query` of entries and `BatchGetItem` of 51 keys at a time and their uses, until the page is full |
-//! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if unchanged, entry; in a rotation also the new key and the idempotency record, after a `Query` of entries for the live keys |
+//! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if unchanged, entry, jobs; in a rotation also the new key and the idempotency record, after a `Query` of entries for the live keys |
 //! | `add_key_use` | two `GetItem`; transaction of the usage on its revision |
 //! | `count_request` | one conditional `UpdateItem` |
 //! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last in each of their months; if an entry is missing, the head again |

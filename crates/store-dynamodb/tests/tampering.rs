@@ -63,13 +63,13 @@ fn key(number: u8) -> NewKey {
         response: "{}".into(),
         created_at: now(),
     };
-    NewKey { record, event, call: Some(call), limits: KeyLimits::NONE }
+    NewKey { record, event, call: Some(call), limits: KeyLimits::NONE, jobs: Vec::new() }
 }
 
 /// The same, created at another time.
 fn key_at(at: &str, number: u8) -> NewKey {
-    let NewKey { record, event, call, limits } = key(number);
-    NewKey { record, event: AuditEvent { at: at.into(), ..event }, call, limits }
+    let new = key(number);
+    NewKey { event: AuditEvent { at: at.into(), ..new.event }, ..new }
 }
 
 /// A store that holds keys 1 to 3.

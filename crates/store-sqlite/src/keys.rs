@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use crate::{
     audit,
     columns::{Columns, only},
-    idempotency,
+    idempotency, jobs,
     rows::micros,
     sql,
 };
@@ -20,7 +20,7 @@ use crate::{
 const WHAT: &str = "key";
 const USAGE: &str = "key's usage";
 
-/// Adds a key with its audit entry and idempotency record.
+/// Adds a key with its audit entry, idempotency record and jobs.
 pub(crate) fn insert(
     connection: &Connection,
     caller: Option<&KeyId>,
@@ -31,6 +31,7 @@ pub(crate) fn insert(
     insert_record(connection, &new.record)?;
     idempotency::insert(connection, new.call.as_ref())?;
     audit::append(connection, new.event.clone())?;
+    jobs::add(connection, &new.jobs)?;
     Ok(new)
 }
 
@@ -105,15 +106,17 @@ pub(crate) fn change(
     }
     match &change {
         KeyChange::None(_) => {}
-        KeyChange::To { record, event } => {
+        KeyChange::To { record, event, jobs } => {
             update_record(connection, id, record)?;
             audit::append(connection, event.clone())?;
+            jobs::add(connection, jobs)?;
         }
-        KeyChange::Rotation { record, new, event, call, .. } => {
+        KeyChange::Rotation { record, new, event, call, jobs, .. } => {
             update_record(connection, id, record)?;
             insert_record(connection, new)?;
             idempotency::insert(connection, call.as_ref())?;
             audit::append(connection, event.clone())?;
+            jobs::add(connection, jobs)?;
         }
     }
     Ok(Some(change))

@@ -56,7 +56,13 @@ async fn add_key(store: &SqliteStore, seed: u8, expires_at: Option<Timestamp>, n
     let root = KeyId::restore("root").unwrap();
     let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), spec, root, now);
     let id = record.id.clone();
-    let new = NewKey { event: event("create_key", &id, now), record, call: None, limits: KeyLimits::NONE };
+    let new = NewKey {
+        event: event("create_key", &id, now),
+        record,
+        call: None,
+        limits: KeyLimits::NONE,
+        jobs: Vec::new(),
+    };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await.unwrap();
     let uses = KeyUse { last_at: now, scopes: [].into_iter().collect(), since_replaced: 0 };
     assert!(store.add_key_use(&id, &uses, now).await.unwrap());
@@ -71,7 +77,7 @@ async fn key_is_removed_90_days_after_its_end() {
     let revoked = add_key(&store, 3, None, now).await;
     let revoke = event("revoke_key", &revoked, now);
     let decide = Box::new(move |record: KeyRecord| {
-        Ok(KeyChange::To { record: Box::new(record.revoke(now)), event: revoke.clone() })
+        Ok(KeyChange::To { record: Box::new(record.revoke(now)), event: revoke.clone(), jobs: Vec::new() })
     });
     store.change_key(&revoked, ChangeKey::unasked(decide)).await.unwrap().unwrap();
     for (days, kept) in [(89, [true, true, true]), (90, [true, true, false]), (91, [true, false, false])] {

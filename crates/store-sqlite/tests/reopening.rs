@@ -354,6 +354,7 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
         event: event("create_key"),
         call: Some(call.clone()),
         limits: KeyLimits::NONE,
+        jobs: Vec::new(),
     };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await.unwrap();
     let scopes = [Scope::AgentsRead].into_iter().collect();
@@ -362,8 +363,9 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
     let (id, event) = (record.id.clone(), event("disable_key"));
     let disabled = record.disable(now).unwrap();
     let written = disabled.clone();
-    let decide =
-        Box::new(move |_| Ok(KeyChange::To { record: Box::new(written.clone()), event: event.clone() }));
+    let decide = Box::new(move |_| {
+        Ok(KeyChange::To { record: Box::new(written.clone()), event: event.clone(), jobs: Vec::new() })
+    });
     store.change_key(&id, ChangeKey::unasked(decide)).await.unwrap().unwrap();
     (store, directory, disabled, call)
 }

@@ -41,6 +41,7 @@ pub mod isolation;
 pub mod jobs;
 pub mod judging;
 pub mod key_bounds;
+pub mod key_jobs;
 pub mod keys;
 pub mod monitors;
 pub mod objectives;
@@ -231,6 +232,12 @@ macro_rules! contract {
                 ended_key_makes_room_in_its_family
                 rotated_key_counts_in_the_family_of_its_caller
                 concurrent_keys_stay_within_the_limit_of_a_family
+            }
+            key_jobs {
+                jobs_of_a_key_are_written_with_each_change
+                refused_change_of_a_key_writes_no_job
+                key_without_room_writes_no_job
+                concurrent_changes_of_a_key_write_the_jobs_of_one
             }
             keys {
                 key_is_read_as_added

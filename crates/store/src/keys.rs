@@ -6,7 +6,7 @@ use onerun_auth::{
     AuditEntry, AuditEvent, AuditHead, KeyChangeError, KeyId, KeyRecord, KeyStatus, KeyUsage, KeyUse,
     ProjectAccess, RateLimit,
 };
-use onerun_domain::{Direction, Page, PageRequest, ProjectId};
+use onerun_domain::{Direction, Job, Page, PageRequest, ProjectId};
 
 use crate::{ExactFilter, IdempotencyRecord, KeyError, StoreError};
 
@@ -21,6 +21,8 @@ pub struct NewKey {
     pub call: Option<IdempotencyRecord>,
     /// How many keys may be live, including this one.
     pub limits: KeyLimits,
+    /// Jobs that the key needs, written with it.
+    pub jobs: Vec<Job>,
 }
 
 /// The outcome of a decision about a key.
@@ -34,6 +36,8 @@ pub enum KeyChange {
         record: Box<KeyRecord>,
         /// The event for the audit trail.
         event: AuditEvent,
+        /// Jobs that the change needs, written with it.
+        jobs: Vec<Job>,
     },
     /// A new key replaces it.
     Rotation {
@@ -47,6 +51,8 @@ pub enum KeyChange {
         call: Option<IdempotencyRecord>,
         /// How many keys may be live, including the new one.
         limits: KeyLimits,
+        /// Jobs that the change needs, written with it.
+        jobs: Vec<Job>,
     },
 }
 
@@ -207,7 +213,7 @@ pub struct AuditPage {
 /// The part of a store for managed keys.
 ///
 /// The audit trail is one chain: every change of a key seals its event to the trail's head, and
-/// writes both or neither. No two entries have the same position.
+/// writes both, and the jobs that the change needs, or nothing. No two entries have the same position.
 #[async_trait]
 pub trait KeyStore: Send + Sync {
     /// Adds a key, and returns what was written. The decision reads the caller's record, and the

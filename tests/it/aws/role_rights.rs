@@ -143,6 +143,55 @@ async fn archive_of_the_audit_trail_needs_only_the_rights_of_its_function() {
 }
 
 #[tokio::test]
+async fn events_of_keys_need_only_the_rights_of_their_functions() {
+    let (app, meter) = TestApp::metered().await;
+    let roles = Roles { rights: Template::rights(), meter };
+    let project = TestProject::open(&app).await;
+    let webhook = json!({ "url": "https://example.com/hook" });
+    project.client.post(&project.path("/webhooks"), &webhook, 200).await;
+    app.next_instant();
+    roles.meter.take_calls();
+
+    let client = project.client.with_header("idempotency-key", "key");
+    let key = json!({ "name": "CI", "preset": "ci", "project_ids": [project.id], "expires_in_days": 20 });
+    let created = client.post("/v1/keys", &key, 200).await;
+    roles.check("create_key");
+    let at = |rest: &str| format!("/v1/keys/{}{rest}", id(&created));
+    client.patch(&at(""), &json!({ "expires_in_days": 30 }), 200).await;
+    roles.check("update_key");
+    for act in ["disable", "enable"] {
+        client.post_empty(&at(&format!("/{act}")), 200).await;
+        roles.check(&format!("{act}_key"));
+    }
+    let client = project.client.with_header("idempotency-key", "rotation");
+    let rotated = client.post_empty(&at("/rotate"), 200).await;
+    roles.check("rotate_key");
+    client.post_empty(&at("/revoke"), 200).await;
+    roles.check("revoke_key");
+    // The tick, which another function does, is left out.
+    app.run_jobs_only(JobKind::Other).await;
+    roles.check("run_jobs");
+    app.run_jobs_only(JobKind::Outbound).await;
+    roles.check("run_outbound_jobs");
+    app.advance(SignedDuration::from_hours(23 * 24));
+    app.run_jobs_only(JobKind::Other).await;
+    roles.check("run_jobs");
+    app.run_jobs_only(JobKind::Outbound).await;
+    roles.check("run_outbound_jobs");
+    app.anonymous().post("/v1/keys/revoke-leaked", &json!({ "keys": [rotated["key"]] }), 202).await;
+    roles.check("revoke_leaked_keys");
+    app.run_jobs_only(JobKind::Other).await;
+    roles.check("run_jobs");
+    app.run_jobs_only(JobKind::Outbound).await;
+    let received = app.target().take_received();
+    let types: Vec<_> = received.iter().map(|one| one.json()["type"].clone()).collect();
+    let expected = ["created", "disabled", "expiring", "revoked", "revoked", "rotated"];
+    let mut types: Vec<_> = types.iter().filter_map(Value::as_str).collect();
+    types.sort_unstable();
+    assert_eq!(types, expected.map(|word| format!("key.{word}")));
+}
+
+#[tokio::test]
 async fn batches_need_only_the_rights_of_their_functions() {
     let (app, meter) = TestApp::metered().await;
     let roles = Roles { rights: Template::rights(), meter };

@@ -14,6 +14,7 @@ use super::{
     Caller, Keys, KeysError, Lifetime,
     audit::{Details, changed_details, event},
     ends::MakeChange,
+    events::jobs_of,
 };
 
 /// The input of [`Keys::update`]. `None` keeps a value.
@@ -136,7 +137,8 @@ impl Keys {
                 return Ok(KeyChange::None(record));
             }
             let event = AuditEvent { details, ..template.clone() };
-            Ok(KeyChange::To { record: record.into(), event })
+            let jobs = jobs_of(action, &record, &event, now);
+            Ok(KeyChange::To { record: record.into(), event, jobs })
         });
         let principal = caller.principal.clone();
         let decide_as_stored = Arc::clone(&decide);

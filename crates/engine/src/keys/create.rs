@@ -12,6 +12,7 @@ use onerun_store::{DecideNewKey, NewKey};
 use super::{
     Caller, CreatedKey, DEFAULT_DAYS, Keys, KeysError, Lifetime, RecordRequest,
     audit::{details_of, event},
+    events::jobs_of,
     expiry,
 };
 
@@ -72,7 +73,8 @@ impl Keys {
         }
         let event = event(actor, AuditAction::Create, &record.id, details, now);
         let call = record_request(&record);
-        let new = NewKey { record, event, call, limits: self.limits };
+        let jobs = jobs_of(AuditAction::Create, &record, &event, now);
+        let new = NewKey { record, event, call, limits: self.limits, jobs };
         let caller_id = caller.record_id();
         let decide: DecideNewKey = Box::new(move |record| {
             caller.as_stored(record.as_ref(), now)?.authorize_grant(&new.record.grant)?;

@@ -11,6 +11,7 @@ use super::{
     Keys, KeysError, RequestOrigin,
     audit::{Details, event},
     ends::MakeChange,
+    events::jobs_of,
 };
 
 /// Reports without a valid key are counted for each of this number of parts of all addresses. With many parts, one
@@ -55,7 +56,9 @@ impl Keys {
                 if record.revoked_at.is_some() {
                     return Ok(KeyChange::None(record));
                 }
-                Ok(KeyChange::To { record: record.revoke(now).into(), event: event.clone() })
+                let record = record.revoke(now);
+                let jobs = jobs_of(AuditAction::RevokeLeaked, &record, &event, now);
+                Ok(KeyChange::To { record: record.into(), event: event.clone(), jobs })
             });
             ChangeKey { caller: None, is_ending: true, decide }
         });

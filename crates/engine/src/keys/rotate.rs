@@ -10,6 +10,7 @@ use onerun_store::{ChangeKey, DecideKey, KeyChange};
 use super::{
     Caller, CreatedKey, Keys, KeysError, Lifetime, RecordRequest,
     audit::{Details, details_of, event},
+    events::{expiry_job, jobs_of},
     expiry,
 };
 
@@ -55,7 +56,9 @@ impl Keys {
             }
             let event = AuditEvent { details, ..template.clone() };
             let call = record_request(&new);
-            Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call, limits })
+            let mut jobs = jobs_of(AuditAction::Rotate, &record, &event, now);
+            jobs.extend(expiry_job(&new, now));
+            Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call, limits, jobs })
         });
         self.write_unwritten_ends_of(id).await?;
         let change = ChangeKey { caller: caller_id, is_ending: overlap.is_zero(), decide };

@@ -23,9 +23,9 @@ pub(super) struct Event {
     /// When it happened.
     pub(super) at: Timestamp,
     /// The fields of the body.
-    data: Value,
+    pub(super) data: Value,
     /// The event in words.
-    text: String,
+    pub(super) text: String,
 }
 
 impl Event {
@@ -79,6 +79,8 @@ impl Engine {
             EventSource::MonitorRun { monitor, run, .. } => {
                 monitor_events(project, monitor, run, wanted).await
             }
+            // They are not of one project.
+            EventSource::Key { .. } | EventSource::KeyExpiry { .. } => Ok(Vec::new()),
         }
     }
 }

@@ -19,7 +19,7 @@ async fn trail(store: &DynamoDbStore) -> Vec<AuditHead> {
         let rename = move |before: KeyRecord| {
             let event = event("update_key", &before.id);
             let patch = KeyPatch { name: Some(Name::parse(name).unwrap()), ..KeyPatch::default() };
-            Ok(KeyChange::To { record: Box::new(before.update(patch, now())?), event })
+            Ok(KeyChange::To { record: Box::new(before.update(patch, now())?), event, jobs: Vec::new() })
         };
         store.change_key(&key().record.id, ChangeKey::unasked(Box::new(rename))).await.unwrap();
     }

@@ -291,7 +291,13 @@ fn key() -> NewKey {
     };
     let record =
         KeyRecord::new(&ManagedKey::generate(fill).unwrap(), spec, KeyId::restore("root").unwrap(), now());
-    NewKey { event: event("create_key", &record.id), record, call: None, limits: KeyLimits::NONE }
+    NewKey {
+        event: event("create_key", &record.id),
+        record,
+        call: None,
+        limits: KeyLimits::NONE,
+        jobs: Vec::new(),
+    }
 }
 
 fn event(action: &str, key: &KeyId) -> AuditEvent {
@@ -323,7 +329,7 @@ async fn key_change_with_a_lost_reply_is_applied_once() {
     store.insert_key(None, Box::new(|_| Ok(key()))).await.unwrap();
     let disable = |before: KeyRecord| {
         let event = event("disable_key", &before.id);
-        Ok(KeyChange::To { record: Box::new(before.disable(now())?), event })
+        Ok(KeyChange::To { record: Box::new(before.disable(now())?), event, jobs: Vec::new() })
     };
     store.change_key(&id, ChangeKey::unasked(Box::new(disable))).await.unwrap().unwrap();
     assert_eq!(told(&healthy(&table)).await, ["create_key", "disable_key"]);

@@ -46,8 +46,8 @@ impl Fixture {
     async fn rotate_bounded(&self, id: &KeyId, overlap: SignedDuration) -> Result<(), KeyChangeError> {
         let (_, mut decide) = rotation(self, managed(self), overlap, None);
         let decide = Box::new(move |record| match decide(record)? {
-            KeyChange::Rotation { record, new, event, call, .. } => {
-                Ok(KeyChange::Rotation { record, new, event, call, limits: LIMITS })
+            KeyChange::Rotation { record, new, event, call, jobs, .. } => {
+                Ok(KeyChange::Rotation { record, new, event, call, limits: LIMITS, jobs })
             }
             other => Ok(other),
         });
@@ -94,10 +94,10 @@ impl Fixture {
     ) -> Result<KeyRecord, KeyChangeError> {
         let (_, mut decide) = rotation(self, managed(self), overlap, None);
         let decide = Box::new(move |record, caller: Option<KeyRecord>| match decide(record)? {
-            KeyChange::Rotation { record, new, event, call, .. } => {
+            KeyChange::Rotation { record, new, event, call, jobs, .. } => {
                 let created_by = caller.as_ref().map_or(KeyId::ROOT, |caller| caller.id.clone());
                 let new = KeyRecord { created_by, ..new.in_family_of(caller.as_ref()) }.into();
-                Ok(KeyChange::Rotation { record, new, event, call, limits: OF_FAMILY })
+                Ok(KeyChange::Rotation { record, new, event, call, limits: OF_FAMILY, jobs })
             }
             other => Ok(other),
         });

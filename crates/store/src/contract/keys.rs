@@ -80,7 +80,7 @@ fn event(fixture: &Fixture, action: AuditAction, id: &KeyId) -> AuditEvent {
 
 fn adding(fixture: &Fixture, record: KeyRecord) -> NewKey {
     let event = event(fixture, AuditAction::Create, &record.id);
-    NewKey { record, event, call: None, limits: KeyLimits::NONE }
+    NewKey { record, event, call: None, limits: KeyLimits::NONE, jobs: Vec::new() }
 }
 
 /// A key with every scope.
@@ -103,7 +103,7 @@ fn change(
     let written = event.clone();
     let decide = Box::new(move |before: KeyRecord| {
         let record = transition(before, now)?;
-        Ok(KeyChange::To { record: Box::new(record), event: written.clone() })
+        Ok(KeyChange::To { record: Box::new(record), event: written.clone(), jobs: Vec::new() })
     });
     (event, decide)
 }
@@ -148,6 +148,7 @@ pub(super) fn rotation(
             event: written.clone(),
             call: call.clone(),
             limits: KeyLimits::NONE,
+            jobs: Vec::new(),
         })
     });
     (event, decide)
@@ -397,7 +398,11 @@ async fn renamed_by(fixture: &Fixture, caller: &KeyId, id: &KeyId) -> Result<Opt
     let patch = KeyPatch { name: Some(name("Renamed")), ..KeyPatch::default() };
     let decide = Box::new(move |record: KeyRecord, caller: Option<KeyRecord>| {
         must_be_active(caller.as_ref(), now)?;
-        Ok(KeyChange::To { record: record.update(patch.clone(), now)?.into(), event: event.clone() })
+        Ok(KeyChange::To {
+            record: record.update(patch.clone(), now)?.into(),
+            event: event.clone(),
+            jobs: Vec::new(),
+        })
     });
     let change = ChangeKey { caller: Some(caller.clone()), is_ending: false, decide };
     fixture.store.change_key(id, change).await

@@ -17,6 +17,7 @@ fn every_case_is_in_the_macro() {
         ("jobs", include_str!("jobs.rs")),
         ("judging", include_str!("judging.rs")),
         ("key_bounds", include_str!("key_bounds.rs")),
+        ("key_jobs", include_str!("key_jobs.rs")),
         ("keys", include_str!("keys.rs")),
         ("monitors", include_str!("monitors.rs")),
         ("objectives", include_str!("objectives.rs")),
