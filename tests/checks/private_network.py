@@ -194,8 +194,8 @@ class Listener(http.server.ThreadingHTTPServer):
                 super().handle()
 
         def do_POST(self):
-            status, target = self.path.removeprefix("/").split("?", 1)
-            self.send_response(int(status))
+            status, _, target = self.path.removeprefix("/").partition("?")
+            self.send_response(int(status) if status.isdigit() else 204)
             self.send_header("location", target)
             self.send_header("content-length", "0")
             self.end_headers()
