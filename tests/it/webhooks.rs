@@ -189,7 +189,7 @@ async fn each_end_of_a_simulation_has_its_type() {
     let received = app.target().take_received();
     assert_eq!(types(&received), ["simulation.canceled", "simulation.expired"]);
     assert_eq!(received[0].json()["data"]["simulation_id"], json!(canceled));
-    // What happened before a webhook was created is not delivered to it.
+    // Events from before a webhook was created are not delivered to it.
     let late = project.canceled_simulation().await;
     app.next_instant();
     let webhook = project.webhook(json!({})).await;

@@ -67,7 +67,7 @@ impl Receiver {
         format!("http://{}/hook", self.listener.address())
     }
 
-    /// What it received.
+    /// The requests that it received.
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

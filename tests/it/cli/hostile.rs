@@ -239,8 +239,18 @@ async fn no_command_prints_what_a_terminal_obeys_or_hides() {
         // Long words are broken over lines.
         let joined: String = shown.split_whitespace().collect();
         assert_eq!(joined.contains(SHOWN), shows, "{line}: {ran:?}");
-        let prints_no_answer =
-            ["approve", "reject", "cancel", "wait", "pause", "resume", "run", "rerun", "delete"];
+        let prints_no_answer = [
+            "approve",
+            "reject",
+            "cancel",
+            "wait",
+            "pause",
+            "resume",
+            "run",
+            "rerun",
+            "delete",
+            "delete-endpoint",
+        ];
         if !prints_no_answer.contains(&arguments[1]) {
             let line = line.replace("csv", "jsonl");
             let mut arguments: Vec<&str> = line.split(' ').collect();

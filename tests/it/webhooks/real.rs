@@ -4,7 +4,7 @@ use std::{io::Write, process::Stdio};
 
 use onerun_tests::{
     Client, eventually,
-    process::{Process, Server, onerun, venv, workspace},
+    process::{Process, Server, onerun, venv},
     receiver::{Receiver, ReceiverAnswer},
 };
 use serde_json::{Value, json};
@@ -205,29 +205,15 @@ async fn webhook_is_managed_from_the_command_line() {
     assert!(!deployment.server.log().contains("whsec_"));
 }
 
-/// In a network of its own, with the addresses of instance metadata and of private networks on its interface.
+/// In a network of the test's own, whose names lead to private addresses.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn nothing_private_is_reached_by_literal_name_or_rebinding() {
     let directory = tempfile::tempdir().unwrap();
-    let hosts = directory.path().join("hosts");
-    std::fs::write(&hosts, "").unwrap();
-    let mut command = std::process::Command::new("unshare");
+    let mut command = venv("python");
     command
-        .args(["--net", "--mount", "--map-root-user", "python3"])
-        .arg(workspace().join("tests/checks/private_network.py"))
+        .args(["tests/checks/private_network.py", "server"])
         .arg(onerun(&[]).get_program())
-        .arg(directory.path().join("data"))
-        .arg(&hosts);
-    let printed = Process::spawn(command).success().await;
-    let seen: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(seen["accepted"], json!([]), "{seen}");
-    assert_eq!(seen["reached"], json!(["93.184.215.14"]), "{seen}");
-    let errors = seen["errors"].as_object().unwrap();
-    assert_eq!(errors.len(), 10, "{seen}");
-    for (name, error) in errors {
-        // The public address has no certificate.
-        let expected = if name == "public.test" { "connection_failed" } else { "address_refused" };
-        assert_eq!(error, expected, "{name}");
-    }
+        .arg(directory.path().join("data"));
+    Process::spawn(command).success().await;
 }

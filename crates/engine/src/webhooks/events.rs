@@ -18,7 +18,7 @@ use crate::{Engine, monitors::ALERT_RUNS};
 )]
 pub(super) struct Event {
     pub(super) event_type: EventType,
-    /// The parts that tell it apart from others of its type.
+    /// The values that tell it apart from others of its type.
     pub(super) parts: Vec<String>,
     /// When it happened.
     pub(super) at: Timestamp,

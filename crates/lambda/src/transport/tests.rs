@@ -8,6 +8,9 @@ use tokio::{
 
 use super::*;
 
+#[cfg(target_os = "linux")]
+mod private_network;
+
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// A server for one connection. It reads a request with a body of four bytes, sends `answer`, and closes
