@@ -45,7 +45,7 @@ Example:
     Unarchive(Get),
     /// Let the server call an agent itself, so that its simulations need no worker.
     ///
-    /// Simulations that start later are held at the endpoint. It replaces the one before, with its credential.
+    /// The endpoint replaces the one before, with its credential.
     #[command(after_help = ENDPOINT_EXAMPLES)]
     SetEndpoint(SetEndpoint),
     /// Delete the endpoint of an agent with its credential. Workers hold its conversations then.

@@ -349,6 +349,18 @@ async fn calls_are_limited_by_the_minute() {
 }
 
 #[tokio::test]
+async fn simulations_in_progress_are_held_once_there_is_an_endpoint() {
+    let app = answering_app();
+    let project = TestProject::open(&app).await;
+    let simulations = [project.simulate(json!({})).await, project.simulate(json!({})).await];
+    project.put_endpoint(json!({}), 200).await;
+    app.run_jobs().await;
+    for simulation in simulations {
+        assert_eq!(project.status(&simulation).await, "completed");
+    }
+}
+
+#[tokio::test]
 async fn canceled_simulation_frees_its_places() {
     let app = answering_app();
     let project = TestProject::open(&app).await;

@@ -202,6 +202,9 @@ def know(case, parameters, wrong):
             parameters[name] = RANDOM.choice(IDS["simulation_to_cancel_id"])
         elif name == "simulation_id" and case.operation.method.lower() == "delete":
             parameters[name] = RANDOM.choice(IDS["simulation_to_delete_id"])
+        # OneRun would take the conversations that other requests need.
+        elif name == "agent_id" and case.operation.path.endswith("/endpoint"):
+            parameters[name] = RANDOM.choice(IDS["agent_to_claim_id"])
         elif RANDOM.random() < 0.9:
             is_held = name == "conversation_id" and case.operation.path.endswith(OF_HELD)
             parameters[name] = RANDOM.choice(IDS["held_conversation_id" if is_held else name])

@@ -25,8 +25,8 @@ operations! {
         handler: Project(put_agent_endpoint),
         access: Access::Requires(Scope::AgentsWrite),
         summary: "Let OneRun call an agent itself",
-        description: "Simulations that start later need no worker: OneRun asks the agent for each reply, within 25 s. Workers may \
-            hold conversations of the agent, too. The endpoint replaces the one before, with its credential, which is stored \
+        description: "The agent needs no worker then: OneRun takes its queued conversations, and asks it for each reply, within \
+            25 s. Workers may hold conversations of the agent, too. The endpoint replaces the one before, with its credential, which is stored \
             encrypted and never shown. Addresses that are private, local or reserved are refused unless the deployment allows \
             them.",
         input: NewAgentEndpoint = json!({

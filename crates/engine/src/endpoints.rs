@@ -13,9 +13,12 @@ pub(crate) use hold::serve;
 
 use http::{HeaderName, HeaderValue, Uri};
 use onerun_domain::{
-    Agent, AgentEndpoint, AgentId, MAX_REPLY_SECONDS, ProjectId, Random, Resource, SealedCredential,
+    Agent, AgentEndpoint, AgentId, Limit, MAX_REPLY_SECONDS, PageRequest, ProjectId, Random, Resource,
+    SealedCredential, SimulationStatus,
 };
-use onerun_store::{AgentSummary, ProjectStore};
+use onerun_store::{
+    AgentSummary, CreatedFilter, ExactFilter, ListSimulations, ProjectStore, SimulationOrder,
+};
 use onerun_targets::{SpecError, Target, TargetSpec};
 use serde_json::{Map, Value, json};
 
@@ -63,8 +66,8 @@ pub struct NewCredential {
 type FieldErrors = Vec<(String, String)>;
 
 impl Engine {
-    /// Sets how an agent is called. Simulations that start later are held by OneRun. The conversations that it holds
-    /// already go on at the new endpoint.
+    /// Sets how an agent is called, and lets OneRun hold its queued conversations: those of up to 100 simulations in
+    /// progress and of all later ones. The conversations that it holds already go on at the new endpoint.
     pub async fn set_agent_endpoint(
         &self,
         project: &dyn ProjectStore,
@@ -89,7 +92,22 @@ impl Engine {
                 AgentEndpoint { target, credential, max_in_flight, max_calls_per_minute, held, next_call_at };
             Ok(Agent { endpoint: Some(Box::new(endpoint)), updated_at: now, ..agent })
         });
-        project.change_agent(id, decide).await?.ok_or(NOT_FOUND)
+        let agent = project.change_agent(id, decide).await?.ok_or(NOT_FOUND)?;
+        let running = ListSimulations {
+            name: None,
+            exact: ExactFilter::default(),
+            status: Some(SimulationStatus::InProgress),
+            agent_id: Some(id.clone()),
+            batch_id: None,
+            monitor_id: None,
+            created: CreatedFilter::default(),
+            order: SimulationOrder::LongestWaiting,
+            page: PageRequest::first(Limit::clamped(Limit::MAX)),
+        };
+        let running = project.simulations(running).await?.data;
+        let jobs = running.iter().map(|one| serve(project.project_id(), &one.simulation.id)).collect();
+        self.store().enqueue(jobs).await?;
+        Ok(agent)
     }
 
     /// Removes an agent's endpoint with its credential. Workers hold the agent's conversations then.
