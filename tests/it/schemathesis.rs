@@ -26,6 +26,7 @@ const MONITORS: usize = 100;
 const DELETABLE: usize = 100;
 /// Fewer than a project can have, so that some are created.
 const WEBHOOKS: usize = 10;
+const DELIVERIES: usize = 3;
 /// Batches, of which some are canceled and run again.
 const BATCHES: usize = 5;
 /// The number of conversations of the approved personas.
@@ -168,9 +169,13 @@ async fn seed_project(client: &Client) -> Value {
     for number in 0..WEBHOOKS {
         // Nothing listens there, and nothing outside is called.
         let body = json!({ "url": format!("https://localhost:8443/{number}") });
-        let webhook = id(&client.post(&path("webhooks"), &body, 200).await);
-        deliveries.push(id(&client.post(&path(&format!("webhooks/{webhook}/test")), &json!({}), 200).await));
-        webhooks.push(webhook);
+        webhooks.push(id(&client.post(&path("webhooks"), &body, 200).await));
+    }
+    // All deliveries are those of one webhook, which no request deletes.
+    let with_deliveries = webhooks.pop();
+    for _ in 0..DELIVERIES {
+        let test = format!("webhooks/{}/test", with_deliveries.as_deref().unwrap());
+        deliveries.push(id(&client.post(&path(&test), &json!({}), 200).await));
     }
     let mut defaults = wanted(1, 1);
     defaults["auto_approve"] = json!(false);
@@ -182,6 +187,7 @@ async fn seed_project(client: &Client) -> Value {
     json!({
         "batch_id": batches,
         "webhook_id": webhooks,
+        "webhook_with_deliveries_id": [with_deliveries],
         "delivery_id": deliveries,
         "monitor_id": monitors,
         "key_id": keys,
@@ -193,7 +199,7 @@ async fn seed_project(client: &Client) -> Value {
         "simulation_to_cancel_id": [to_cancel],
         "simulation_to_delete_id": to_delete,
         "persona_id": personas,
-        "held_conversation_id": conversations[10..30],
+        "held_conversation_id": conversations[10..40],
         "conversation_id": conversations,
     })
 }

@@ -28,7 +28,7 @@ CONTRADICTIONS = {
 }
 
 # Operations on the attempt of a conversation that a worker holds.
-OF_HELD = ("/fail", "/renew")
+OF_HELD = ("/end", "/fail", "/renew")
 
 # Parameters of the query that need another one.
 NEEDED = {"objective_id": "outcome", "on": "min_pass_rate"}
@@ -194,7 +194,8 @@ def kept(value):
 
 def know(case, parameters, wrong):
     """Replaces unknown ids with known ones, except one in ten."""
-    for name in (parameters or {}).keys() & IDS.keys() - wrong:
+    # In an order of its own, so that each run makes the same choices.
+    for name in sorted((parameters or {}).keys() & IDS.keys() - wrong):
         if not isinstance(parameters[name], str):
             continue
         # The simulation that all other requests use must not end.
@@ -205,6 +206,8 @@ def know(case, parameters, wrong):
         # OneRun would take the conversations that other requests need.
         elif name == "agent_id" and case.operation.path.endswith("/endpoint"):
             parameters[name] = RANDOM.choice(IDS["agent_to_claim_id"])
+        elif name == "webhook_id" and "delivery_id" in parameters:
+            parameters[name] = RANDOM.choice(IDS["webhook_with_deliveries_id"])
         elif RANDOM.random() < 0.9:
             is_held = name == "conversation_id" and case.operation.path.endswith(OF_HELD)
             parameters[name] = RANDOM.choice(IDS["held_conversation_id" if is_held else name])

@@ -37,6 +37,12 @@ async fn every_function_has_the_rights_it_uses() {
     // Another version of the objective.
     client.patch(&objective, &json!({ "criteria": "check: agent says /refund/i" }), 200).await;
 
+    let called = id(&client.post(&within("/v1/agents"), &json!({ "name": "Called" }), 200).await);
+    let endpoint = within(&format!("/v1/agents/{called}/endpoint"));
+    let target = json!({ "target": { "openai": { "url": "https://localhost/v1", "model": "desk" } } });
+    client.send(Method::PUT, &endpoint, Some(&target), 200).await;
+    client.send(Method::DELETE, &endpoint, None, 200).await;
+
     keys(client, &project.id).await;
 
     let simulation = simulate(&project, json!({ "auto_approve": false, "target_personas": 2 })).await;
