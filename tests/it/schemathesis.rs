@@ -165,17 +165,13 @@ async fn seed_project(client: &Client) -> Value {
         });
         monitors.push(id(&client.post(&path("monitors"), &body, 200).await));
     }
-    let (mut webhooks, mut deliveries) = (Vec::new(), Vec::new());
-    for number in 0..WEBHOOKS {
-        // Nothing listens there, and nothing outside is called.
-        let body = json!({ "url": format!("https://localhost:8443/{number}") });
-        webhooks.push(id(&client.post(&path("webhooks"), &body, 200).await));
-    }
+    let mut webhooks = seed_webhooks(client, &path("webhooks")).await;
     // All deliveries are those of one webhook, which no request deletes.
     let with_deliveries = webhooks.pop();
+    let test = path(&format!("webhooks/{}/test", with_deliveries.as_deref().unwrap_or_default()));
+    let mut deliveries = Vec::new();
     for _ in 0..DELIVERIES {
-        let test = format!("webhooks/{}/test", with_deliveries.as_deref().unwrap());
-        deliveries.push(id(&client.post(&path(&test), &json!({}), 200).await));
+        deliveries.push(id(&client.post(&test, &json!({}), 200).await));
     }
     let mut defaults = wanted(1, 1);
     defaults["auto_approve"] = json!(false);
@@ -202,6 +198,16 @@ async fn seed_project(client: &Client) -> Value {
         "held_conversation_id": conversations[10..40],
         "conversation_id": conversations,
     })
+}
+
+/// Creates webhooks. Nothing listens at their URLs, and nothing outside is called.
+async fn seed_webhooks(client: &Client, path: &str) -> Vec<String> {
+    let mut webhooks = Vec::new();
+    for number in 0..WEBHOOKS {
+        let body = json!({ "url": format!("https://localhost:8443/{number}") });
+        webhooks.push(id(&client.post(path, &body, 200).await));
+    }
+    webhooks
 }
 
 /// The ids on a list, page by page, once it has `count` of them.

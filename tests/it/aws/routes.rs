@@ -37,12 +37,7 @@ async fn every_function_has_the_rights_it_uses() {
     // Another version of the objective.
     client.patch(&objective, &json!({ "criteria": "check: agent says /refund/i" }), 200).await;
 
-    let called = id(&client.post(&within("/v1/agents"), &json!({ "name": "Called" }), 200).await);
-    let endpoint = within(&format!("/v1/agents/{called}/endpoint"));
-    let target = json!({ "target": { "openai": { "url": "https://localhost/v1", "model": "desk" } } });
-    client.send(Method::PUT, &endpoint, Some(&target), 200).await;
-    client.send(Method::DELETE, &endpoint, None, 200).await;
-
+    endpoint_of_an_agent(&project).await;
     keys(client, &project.id).await;
 
     let simulation = simulate(&project, json!({ "auto_approve": false, "target_personas": 2 })).await;
@@ -250,6 +245,17 @@ async fn keys(root: &Client, project: &str) {
         admin.get(&format!("/v1/audit?order={order}&limit=3"), 200).await;
     }
     admin.get("/v1/whoami", 200).await;
+}
+
+/// Both routes of an agent's endpoint. `endpoints` holds conversations.
+async fn endpoint_of_an_agent(project: &SdkProject) {
+    let (client, of_project) = (&project.client, format!("?project_id={}", project.id));
+    let agents = format!("/v1/agents{of_project}");
+    let agent = id(&client.post(&agents, &json!({ "name": "Called" }), 200).await);
+    let endpoint = format!("/v1/agents/{agent}/endpoint{of_project}");
+    let target = json!({ "target": { "openai": { "url": "https://localhost/v1", "model": "desk" } } });
+    client.send(Method::PUT, &endpoint, Some(&target), 200).await;
+    client.send(Method::DELETE, &endpoint, None, 200).await;
 }
 
 /// Every route of webhooks, and a delivery to this machine, which the deployment does not call.
