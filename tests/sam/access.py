@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from expand import expanded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TABLE, SECRET = "onerun-local", "onerun-local"
+TABLE, SECRET, MASTER_KEY = "onerun-local", "onerun-local", "onerun-local-master-key"
 # The values of the template's references in policies.
 NAMES = {
     "AWS::AccountId": "123456789012",
@@ -31,6 +31,7 @@ NAMES = {
     "AWS::URLSuffix": "amazonaws.com",
     "Key.Arn": "key",
     "Secret": SECRET,
+    "MasterKeySecret": MASTER_KEY,
     "Table.Arn": f"arn:aws:dynamodb:eu-central-1:123456789012:table/{TABLE}",
 }
 
@@ -139,6 +140,8 @@ class Door(ThreadingHTTPServer):
         match alias.split("." if service == "DynamoDB_20120810" else "/"):
             case ["onerun", function]:
                 real = TABLE if service == "DynamoDB_20120810" else SECRET
+            case ["onerun-master-key", function]:
+                real = MASTER_KEY
             # The event contains the secret's real name, and only one function gets such events.
             case _ if service == "secretsmanager":
                 function, real = "RotateSecretFunction", alias

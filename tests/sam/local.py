@@ -44,7 +44,7 @@ for name in [name for name in os.environ if name.startswith("AWS_")]:
 os.environ |= {"AWS_DEFAULT_REGION": REGION, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
                "AWS_EC2_METADATA_DISABLED": "true", "SAM_CLI_TELEMETRY": "0"}
 
-from access import SECRET, TABLE, Denied, Door, Roles, example  # noqa: E402, because samtranslator wants a region
+from access import MASTER_KEY, SECRET, TABLE, Denied, Door, Roles, example  # noqa: E402, because samtranslator wants a region
 
 # Each is busy for two thirds of its time and then waits for its container, so three use two cores.
 AT_ONCE = 3
@@ -112,6 +112,7 @@ class Local:
     def _prepare(self) -> list[str]:
         """Fills the table and the secret, builds the image, and writes the functions' variables."""
         self.secrets.create_secret(Name=SECRET, SecretString=self.key)
+        self.secrets.create_secret(Name=MASTER_KEY, SecretString=base64.b64encode(os.urandom(48)).decode())
         # Managed keys by their placeholders in events.
         self.managed = json.loads(run(example("seed"), self.dynamodb, TABLE))
         # SAM passes only variables of the template, and the template has no addresses of AWS
@@ -122,7 +123,11 @@ class Local:
         run("docker", "commit", "--change", f"ENV AWS_ENDPOINT_URL={self.door.url}", container, f"{IMAGE}:run")
         run("docker", "rm", container)
         variables: dict[str, dict[str, str]] = {
-            function: {"ONERUN_TABLE": f"onerun.{function}", "AUTH_SECRET_ID": f"onerun/{function}"}
+            function: {
+                "ONERUN_TABLE": f"onerun.{function}",
+                "AUTH_SECRET_ID": f"onerun/{function}",
+                "ONERUN_MASTER_KEY_SECRET_ID": f"onerun-master-key/{function}",
+            }
             for function in self.roles.functions
         }
         variables["RotateSecretFunction"]["ONERUN_API_URL"] = self.api

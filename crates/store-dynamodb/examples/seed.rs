@@ -25,15 +25,16 @@ use onerun_auth::{
 };
 use onerun_domain::{
     AgeGroup, Agent, AlertRates, ApprovalStatus, Batch, BatchCounts, BatchItem, BatchItemStatus, BatchPart,
-    BatchStatus, BatchView, Conversation, Criteria, EvaluationRun, EvaluationRunStatus, GateBasis, Item, Job,
-    MaxTurns, MessageText, Metadata, ModelName, Monitor, MonitorGate, MonitorRun, MonitorState, Name,
-    NewPersonas, NewSimulation, Objective, Persona, PersonaAttributes, Project, ProjectId, RequestedModels,
-    Role, Scenario, Schedule, Seed, Simulation, SimulationId, SimulationOptions, SimulationOverrides,
-    SimulationStatus, Target, TurnClaim, TurnToken, Work, Zone,
+    BatchStatus, BatchView, Conversation, Criteria, DeliveryAttempt, EvaluationRun, EvaluationRunStatus,
+    EventType, GateBasis, Item, Job, MaxTurns, MessageText, Metadata, ModelName, Monitor, MonitorGate,
+    MonitorRun, MonitorState, Name, NewPersonas, NewSimulation, Objective, Persona, PersonaAttributes,
+    Project, ProjectId, RequestedModels, Role, Scenario, Schedule, Seed, Simulation, SimulationId,
+    SimulationOptions, SimulationOverrides, SimulationStatus, Target, TurnClaim, TurnToken, Webhook,
+    WebhookDelivery, WebhookFormat, WebhookState, Work, Zone,
 };
 use onerun_store::{
     ConversationChange, ConversationView, KeyLimits, MonitorChange, NewBatch, NewKey, NewMonitorRun,
-    ProjectStore, SimulationChange, SimulationView, Store,
+    ProjectStore, SimulationChange, SimulationView, Store, WebhooksChange,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local};
 
@@ -60,6 +61,7 @@ async fn main() -> Result {
     project.judged().await?;
     project.monitored().await?;
     project.batches().await?;
+    project.webhooks().await?;
     project.simulate("simulationToRun", SimulationStatus::Pending).await?;
     project.simulate("simulationToCancel", SimulationStatus::InProgress).await?;
     project.simulate("simulationToDelete", SimulationStatus::Canceled).await?;
@@ -306,6 +308,38 @@ impl SeedProject {
         let new = NewMonitorRun { run, jobs: Vec::new(), record: None };
         let decide = Box::new(move |monitor| Ok(MonitorChange { monitor, run: Some(new.clone()) }));
         self.project.change_monitor(&one.id, decide).await?;
+        Ok(())
+    }
+
+    /// A webhook with a delivery that can be replayed, one to disable, and one to delete.
+    async fn webhooks(&self) -> Result {
+        let now = Timestamp::now();
+        let webhook = |id: &str| -> Result<Webhook> {
+            Ok(Webhook {
+                id: short(id)?,
+                project_id: self.agent.project_id.clone(),
+                url: "https://example.com/hooks/onerun".to_owned(),
+                description: None,
+                event_types: EventType::subscribable().collect(),
+                format: WebhookFormat::Standard,
+                state: WebhookState::Enabled,
+                disabled_reason: None,
+                secret_version: 1,
+                previous_secret_until: None,
+                created_at: now,
+                updated_at: now,
+            })
+        };
+        let webhooks = vec![webhook("w9Kd43PtXzLa")?, webhook("toDisable")?, webhook("toDelete")?];
+        let one = webhooks[0].id.clone();
+        let decide = Box::new(move |_| Ok(WebhooksChange::to(webhooks.clone())));
+        self.project.change_webhooks(decide).await?;
+        let body = "{\"type\":\"webhook.test\"}".to_owned();
+        let id = "dQ7VbNc2LmXe8RtYu5Kp1".parse()?;
+        let delivery = WebhookDelivery::new(id, &one, EventType::WebhookTest, body, now);
+        let attempt = DeliveryAttempt { at: now, status_code: Some(204), error: None };
+        let delivered = delivery.attempted(attempt, 0, now)?;
+        self.project.add_webhook_delivery(delivered, Vec::new(), None).await?;
         Ok(())
     }
 
