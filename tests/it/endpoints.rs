@@ -2,7 +2,8 @@
 
 use http::{Method, Response};
 use jiff::SignedDuration;
-use onerun_domain::JobKind;
+use onerun_domain::{Job, JobKind, later};
+use onerun_engine::{JOB_HIDDEN, JOB_LIMIT, JobError};
 use onerun_tests::app::{Received, TestApp};
 use onerun_transport::{OutboundError, TransportError};
 use serde_json::{Value, json};
@@ -221,27 +222,70 @@ async fn http_endpoint_gets_its_template_and_ends_the_conversation() {
     );
 }
 
+/// Runs jobs until none is due. Each is delivered three times: when it is due, again after others, and an hour later.
+async fn deliver_three_times(app: &TestApp) {
+    let engine = app.engine();
+    let mut delivered = Vec::new();
+    loop {
+        let (hidden, now) = (later(app.now(), JOB_HIDDEN), app.now());
+        let mut claimed = Vec::new();
+        for kind in JobKind::ALL {
+            claimed.extend(engine.store().claim_jobs(kind, 32, hidden, now).await.unwrap());
+        }
+        if claimed.is_empty() {
+            break;
+        }
+        // The last job comes first.
+        let round: Vec<Job> = claimed.iter().map(|claimed| claimed.job.clone()).collect();
+        for job in claimed.into_iter().rev() {
+            engine.run_job(job, JOB_LIMIT).await;
+        }
+        repeat(app, &round).await;
+        delivered.extend(round);
+    }
+    app.advance(SignedDuration::from_hours(1));
+    repeat(app, &delivered).await;
+    app.run_jobs().await;
+}
+
+/// Delivers jobs again, in another order.
+async fn repeat(app: &TestApp, jobs: &[Job]) {
+    let middle = jobs.len() / 2;
+    for job in jobs[middle..].iter().chain(jobs[..middle].iter().rev()) {
+        match app.engine().handle_job(job).await {
+            Ok(()) | Err(JobError::Postponed { .. }) => {}
+            Err(error) => panic!("{}: {error}", job.id),
+        }
+    }
+}
+
 #[tokio::test]
-async fn repeated_deliveries_change_nothing() {
-    let export = async |twice: bool| {
+async fn repeated_shuffled_and_late_deliveries_change_nothing() {
+    let results = async |is_repeated: bool| {
         let app = answering_app();
         let project = TestProject::open(&app).await;
+        let objective = project.objective("Refunds", "check: agent says /refund/i").await;
         project.put_endpoint(json!({}), 200).await;
-        let simulation = project.create(json!({ "target_conversations": 4, "target_personas": 2 })).await;
-        if twice {
-            app.run_jobs_twice().await;
+        let wanted = json!({ "objective_ids": [objective], "target_conversations": 4, "target_personas": 2 });
+        let simulation = project.create(wanted).await;
+        if is_repeated {
+            deliver_three_times(&app).await;
         } else {
             app.run_jobs().await;
         }
         assert_eq!(project.status(&simulation).await, "completed");
+        assert_eq!(project.endpoint().await["in_flight"], 0);
         let mut transcripts = Vec::new();
         for conversation in project.test_conversations(&simulation).await {
-            transcripts.push(conversation.transcript().await);
+            transcripts.push((conversation.transcript().await, conversation.see().await["attempt"].clone()));
         }
-        assert_eq!(project.endpoint().await["in_flight"], 0);
-        transcripts
+        let mut results = project.results(&simulation).await;
+        for with_ids in ["simulation_id", "objectives"] {
+            results.as_object_mut().unwrap().remove(with_ids);
+        }
+        (transcripts, results)
     };
-    assert_eq!(export(true).await, export(false).await);
+    assert_eq!(results(true).await, results(false).await);
 }
 
 #[tokio::test]

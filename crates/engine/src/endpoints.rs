@@ -271,6 +271,3 @@ fn check_credential(credential: &NewCredential) -> Result<(), (&'static str, &'s
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

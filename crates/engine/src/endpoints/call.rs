@@ -1,15 +1,15 @@
 //! The call of an agent: one job asks for one reply.
 
+use jiff::Timestamp;
 use onerun_domain::{
-    AgentAnswer, ConversationId, ConversationStatus, Item, Job, MAX_REPLY_SECONDS, SimulationId, Work,
+    AgentAnswer, ConversationId, ConversationStatus, Item, Job, MAX_REPLY_SECONDS, SimulationId,
+    SimulationStatus, Work,
 };
 use onerun_store::{ProjectStore, SimulationDetail};
 use onerun_targets::{ConversationInfo, Message, Target};
 
-use jiff::Timestamp;
-
 use super::{TargetOf, target_of};
-use crate::{Engine, JobError, MasterKeyError, conversations::all_items, personas::running_simulation};
+use crate::{Engine, JobError, MasterKeyError, conversations::all_items};
 
 /// The longest transcript that is sent to an agent, in bytes. Beyond it the conversation fails.
 const MAX_TRANSCRIPT_BYTES: usize = 1024 * 1024;
@@ -43,12 +43,12 @@ impl Engine {
         if conversation.attempt != turn.attempt || conversation.item_count != turn.position {
             return Ok(());
         }
-        let Some(simulation) = project.simulation(turn.simulation).await? else { return Ok(()) };
-        let agent = simulation.agent.id.clone();
+        let Some(detail) = project.simulation(turn.simulation).await? else { return Ok(()) };
+        let agent = detail.agent.id.clone();
         let is_open = conversation.status == ConversationStatus::InProgress
-            && running_simulation(project, turn.simulation).await?.is_some();
+            && detail.simulation.status == SimulationStatus::InProgress;
         let answer = if is_open {
-            self.reply_of_agent(project, &simulation, &turn).await?
+            self.reply_of_agent(project, &detail, &turn).await?
         } else {
             failure("the conversation is over")
         };
